@@ -17,7 +17,7 @@ export function comparisonInWords([first, second], metric, { test, p, on = "on t
   if (first.value === second.value && !(p < UNLIKELY)) return `${start(first.name)} and ${second.name} are equally good: ${figures}${tested}.`;
   if (p >= UNLIKELY) return `No clear difference between ${first.name} and ${second.name}: ${figures}. The difference may be due to chance${tested}.`;
   const better = first.value > second.value !== LOWER_IS_BETTER.has(metric);
-  return `${start(first.name)} is ${better ? "better" : "worse"} than ${second.name}: ${figures}.${p === undefined ? "" : ` Such a difference is unlikely to be due to chance${tested}.`}`;
+  return `${start(first.name)} is ${better ? "better" : "worse"} than ${second.name}: ${figures}.${p === undefined ? " It was not tested whether this difference may be due to chance." : ` Such a difference is unlikely to be due to chance${tested}.`}`;
 }
 
 const named = (metric, task) => (metric === "accuracy" && task === "multilabel" ? "exact_match_accuracy" : metric);

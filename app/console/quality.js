@@ -11,6 +11,13 @@ export const show = (name, value) => (SHARES.test(name) && Math.abs(value) <= 1 
 
 // What a value means, where this is not obvious.
 export const remark = (name, value) => (name === "r2" && value < 0 ? "worse than always predicting the mean" : "");
+const LOWER = "lower is better";
+const MEANINGS = {
+  loss: `log loss, ${LOWER}`, macro_f1: "mean of the F1 of all labels", r2: "1 is best, 0 is as good as the mean",
+  ece: `mean difference between probabilities and shares of correct answers, ${LOWER}`, ece_uncalibrated: "the same for the network’s own probabilities",
+  mse: LOWER, mae: LOWER, perplexity: LOWER, bits_per_character: LOWER,
+};
+export const meaning = (name, value, task) => remark(name, value) || (name === "loss" && task === "regression" ? LOWER : MEANINGS[name] || "");
 
 // The minimum numbers of rows, as in app/wire/measurement.py.
 export const MEASURABLE_ROWS = 20;

@@ -7,7 +7,7 @@ import { tooFew } from "../quality.js";
 const SIZE = 240;
 const METHODS = { apart: ", which were not used for training", "cross-fitted": ", each scored by the checkpoint and with the calibration that were chosen on the other rows" };
 
-export function reliability({ after, rows, method }) {
+export function reliability({ before, after, rows, method }) {
   const bins = after.bins.filter((bin) => bin.rows > 0);
   const most = Math.max(...bins.map((bin) => bin.rows), 1);
   const [x, y] = [(value) => 30 + value * (SIZE - 40), (value) => SIZE - 30 - value * (SIZE - 40)];
@@ -21,6 +21,6 @@ export function reliability({ after, rows, method }) {
   return [
     svg("svg", { viewBox: `-24 -8 ${SIZE + 32} ${SIZE + 26}`, class: "reliability", role: "img", "aria-label": label },
       svg("path", { class: "diagonal", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }), svg("path", { class: "axis", d: `M${x(0)} ${y(1)}V${y(0)}H${x(1)}` }), dots, ticks, titles),
-    h("p", { class: "small muted" }, `On ${number(rows)} held-out rows${METHODS[method] || ""}, ${tooFew(rows, "ece") ? "which are too few to measure the calibration error" : `the expected calibration error is ${percent(after.ece)}`}. Points on the diagonal mean that the probabilities are accurate.`),
+    h("p", { class: "small muted" }, `On ${number(rows)} held-out rows${METHODS[method] || ""}, ${tooFew(rows, "ece") ? "which are too few to measure the calibration error" : `the expected calibration error, the mean distance of the points from the diagonal, is ${percent(after.ece)}${before ? ` with calibration and ${percent(before.ece)} without` : ""}. Lower is better`}. Points on the diagonal mean that the probabilities are accurate.`),
   ];
 }

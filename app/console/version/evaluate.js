@@ -34,16 +34,16 @@ export function usage(job, training) {
     return file.id === job?.validation_file || file.sha256 === checked ? "validation file" : "";
   };
 }
-const EFFECTS = {
+export const EFFECTS = {
   "training file": "The version was trained on rows of this file, so the metrics will not show how well it performs on new data, unless a column of the file assigns its rows to splits.",
   "validation file": "This file may have been used to choose the version's checkpoint, so the metrics may be better than those on new data.",
 };
 
 // Starts an evaluation, shows its progress in `box`, and calls `done(evaluation)` when it has succeeded. The box gets the focus,
-// so that the reader sees the progress and a screen reader reads it.
-export async function evaluate(body, box, signal, done) {
+// so that the reader sees the progress and a screen reader reads it, unless `leads` is false.
+export async function evaluate(body, box, signal, done, leads = true) {
   const following = follow(await post("/v1/evaluations", body), box, signal, done);
-  present(box);  // an empty box cannot have the focus
+  if (leads) present(box);  // an empty box cannot have the focus
   await following;
 }
 

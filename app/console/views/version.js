@@ -1,12 +1,12 @@
 // The page of a version: metrics, calibration, origin, and code for calling it.
 
 import { get, response } from "../api.js";
-import { h } from "../dom.js";
+import { h, replace } from "../dom.js";
 import { comparedWithBaseline } from "../comparison.js";
 import { architecture, compact, number, title } from "../format.js";
 import { button, card, code, copy, empty, facts, header, later, link, stat, status, tag, when } from "../parts.js";
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
-import { mainMetric, metricsOf, remark, show, splitOf, tooFew, verdict } from "../quality.js";
+import { mainMetric, meaning, metricsOf, show, splitOf, tooFew, verdict } from "../quality.js";
 import { flat } from "../options.js";
 import { snippets } from "../snippets.js";
 import { trainPlace } from "../training/earlier.js";
@@ -42,7 +42,7 @@ export async function view({ parameters: [name, number_], signal }) {
     parts.mistakes,
     parts.list,
     card("Data", later(training, (value) => dataOf(version, value))),
-    h("div", { class: "columns" }, card("Settings", later(training, (value) => settings(version, value))), card("Lineage", later(Promise.all([training, job]), (origin) => lineage(version, ...origin)))),
+    h("div", { class: "columns" }, card("Settings", later(training, (value) => settings(version, value))), card("Lineage", later(Promise.all([training, job]), (known) => lineage(version, ...known, signal)))),
     "README.md" in version.files ? card("Model card", later(about, modelCard)) : null,
     card("Files", files(version, base, signal)),
     snippets(calls(version), "Call this version from your program"),
@@ -69,7 +69,7 @@ function figures(version) {
     if (tooFew(rows)) return h("div", { class: "stack" }, h("h3", {}, title(split)), h("p", { class: "muted" }, `${verdict(rows)}.`));
     const values = metricsOf(version.metrics[split]);
     return h("div", { class: "stack" }, h("h3", {}, `${title(split)}${rows ? `, ${number(rows)} rows` : ""}`),
-      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), show(key, value), remark(key, value) || (split === main?.split && key === main.name ? spread(version, key, value) : "")))));
+      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), show(key, value), (split === main?.split && key === main.name && spread(version, key, value)) || meaning(key, value, version.task)))));
   }), compared ? h("p", { class: "notice" }, compared) : null);
 }
 
@@ -118,11 +118,18 @@ function settings(version, training) {
 
 const hash = (value) => (value ? h("span", { class: "hash" }, code(value), " ", button("Copy", () => copy(value), "small")) : null);
 
-function lineage(version, training, job) {
+// The name of a file, with a link to the list of files while the file is stored.
+function fileOf(name, id, signal) {
+  const shown = h("span", {}, name);
+  if (name && id) get(`/v1/files/${id}`, { signal }).then(() => replace(shown, link(name, "#/files")), (error) => error.status === 404 && replace(shown, `${name} (deleted)`));
+  return name && shown;
+}
+
+function lineage(version, training, job, signal) {
   return [facts([
     ["Job", version.job_id ? link(version.job_id, `#/jobs/${version.job_id}`, { class: "mono small" }) : "imported"],
     ["Fine-tuned from", training?.spec?.model === "base" && job ? versionLink(job.model) : null],
-    ["Training file", training?.spec?.training_file?.filename], ["Seed", training?.seed === undefined ? null : String(training.seed)],
+    ["Training file", fileOf(training?.spec?.training_file?.filename, job?.training_file, signal)], ["Seed", training?.seed === undefined ? null : String(training.seed)],
   ]), h("dl", { class: "facts wide" }, [["Training data, SHA-256", training?.data?.training_file], ["Validation data, SHA-256", training?.data?.validation_file], ["Digest of the version", version.digest]]
     .filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, hash(String(value))))))];
 }
