@@ -1,13 +1,13 @@
 // The metrics of a version: its main metric, and the number of rows that it was measured on.
 
-import { number, percent, phrase } from "./format.js";
+import { figure, number, phrase } from "./format.js";
+
+export { figure as show };
 
 const MAIN = {
   classification: ["accuracy", "macro_f1"], multilabel: ["micro_f1", "macro_f1"], regression: ["r2", "mae"],
   generation: ["bits_per_character", "perplexity"],
 };
-export const SHARES = /(accuracy|f1|precision|recall|coverage|brier|ece|auc)/;
-export const show = (name, value) => (SHARES.test(name) && Math.abs(value) <= 1 ? percent(value) : number(value));
 
 // What a value means, where this is not obvious.
 export const remark = (name, value) => (name === "r2" && value < 0 ? "worse than always predicting the mean" : "");
@@ -46,5 +46,5 @@ export function quality(version) {
   const metric = mainMetric(version);
   const split = splitOf(version);
   if (split && tooFew(version.metrics[split].rows)) return `${split} on ${verdict(version.metrics[split].rows)}`;
-  return metric ? `${metric.split} ${phrase(metric.name)} ${show(metric.name, metric.value)}${remark(metric.name, metric.value) && ": worse than the mean"}` : "–";
+  return metric ? `${metric.split} ${phrase(metric.name)} ${figure(metric.name, metric.value)}${remark(metric.name, metric.value) && ": worse than the mean"}` : "–";
 }

@@ -50,6 +50,7 @@ def test_a_version_shows_its_settings_data_and_card(page: Page, room: Showroom) 
     page.get_by_role("row", name="training.json").get_by_role("button", name="Read").click()
     expect(page.locator(".output", has_text='"optimizer"')).to_be_visible()
     lineage = page.get_by_role("region", name="Lineage")
+    expect(lineage.get_by_role("link", name="moods.csv")).to_have_attribute("href", "#/files")
     lineage.get_by_role("link", name=room.job).click()
     expect(page.get_by_role("heading", name="mood", exact=True)).to_be_visible()
 
@@ -145,16 +146,24 @@ def test_versions_are_tested_against_the_first_and_one_is_promoted(page: Page, r
     page.goto(f"{room.url}/#/compare?versions=mood:1,mood:2,rival:1,echo:1")
     tests = page.get_by_role("region", name="Paired tests")
     expect(tests.get_by_role("row", name="echo:1")).to_contain_text("The task is generation")
+    better = page.get_by_role("region", name="Metrics of each version").get_by_role("row", name="Test · accuracy")
+    expect(better.get_by_role("cell", name="91.0")).to_contain_text("highest, not tested")
+    expect(page.get_by_label("File").get_by_text(re.compile("training file of mood:1$"))).to_be_attached()
     page.get_by_label("File").select_option(index=1)
     page.get_by_role("button", name="Test on the same rows").click()
     expect(tests.get_by_text("waiting for a worker")).to_have_count(2)
+    expect(tests.get_by_role("status").first).to_be_focused()
     for _ in range(2):
-        room.finish_evaluation(REPORT | {"comparison": {"summary": "the difference may be chance"}})
+        room.finish_evaluation(
+            REPORT | {"comparison": {"summary": "the difference may be chance"}, "warnings": [TRAINED_ON]}
+        )
     assert columns_sent(room, 2) == [{"text": "text"}] * 2
     for version in ("mood:2", "rival:1"):
         row = tests.get_by_role("row", name=re.compile(f"^{version}"))  # the tests may be queued in either order
         expect(row).to_contain_text("the difference may be chance")
         expect(row.get_by_role("link", name="Details")).to_be_visible()
+        expect(row).to_contain_text(f"Warning: {TRAINED_ON}")
+    expect(better.get_by_text("highest", exact=True)).to_be_visible()
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_label("Version", exact=True).select_option("mood:2")
     page.get_by_role("button", name="Promote").click()
@@ -187,6 +196,24 @@ def test_texts_are_classified_by_several_versions_side_by_side(page: Page, room:
     page.get_by_text("Earlier inputs, stored in this browser").click()
     page.get_by_role("button", name="so so great").click()
     expect(page.get_by_label("Texts", exact=True)).to_have_value("so so\ngreat")
+
+
+def test_a_limit_that_cannot_be_guaranteed_is_explained_in_the_unit_of_its_field(page: Page, room: Showroom) -> None:
+    page.goto(f"{room.url}/#/play?model=mood:1")
+    limit = page.get_by_label("Maximum error rate, in %")
+    page.get_by_label("Texts", exact=True).fill("so so")
+    limit.fill("1")
+    page.get_by_role("button", name="Classify").click()
+    problem = page.get_by_role("alert")
+    expect(problem).to_contain_text("the maximum error rate is 1\u202f%, but with 140 held-out rows")
+    expect(problem).to_contain_text(
+        "no error rate below 15\u202f%; raise the maximum error rate to at least 15\u202f%,"
+    )
+    expect(problem).not_to_contain_text("max_risk")
+    limit.fill("250")
+    page.get_by_role("button", name="Classify").click()
+    expect(page.get_by_text("Enter a maximum error rate above 0 and below 100 %.")).to_be_visible()
+    expect(limit).to_have_attribute("aria-invalid", "true")
 
 
 def test_tokens_are_explained_to_the_keyboard_and_stopped_texts_are_kept(page: Page, room: Showroom) -> None:

@@ -106,3 +106,39 @@ def test_a_threshold_between_two_measured_ones_has_the_figures_of_both(page: Pag
     page.get_by_text("All measured thresholds").first.click()
     expect(page.get_by_role("region", name="All measured thresholds").get_by_role("row")).to_have_count(4)
     assert serious_problems(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_single_confusions_are_visible_in_a_matrix_that_scrolls(
+    browser: Browser, api: Api, shelf: Shelf, scheme: str
+) -> None:
+    labels = tuple(f"label number {i}" for i in range(9))
+    matrix = [[1000 if i == j else int(j == i + 1) for j in range(9)] for i in range(9)]
+    metrics = {"rows": 9008, "accuracy": 0.99, "per_class": dict.fromkeys(labels, FIGURES), "confusion_matrix": matrix}
+    shelf.put("topics", labels=labels, metrics={"validation": metrics})
+    with visit(browser, api.url, width=380, scheme=scheme) as visitor:
+        page = visitor.open("models/topics/1")
+        box = page.get_by_role("region", name="Confusion matrix")
+        expect(page.get_by_text("Scroll the matrix sideways to see all columns.")).to_be_visible()
+        cell = page.get_by_role("button", name="label number 0 answered as label number 1: 1 row", exact=True)
+        mixed, panel = cell.evaluate("e => [e, e.closest('.card')].map((x) => getComputedStyle(x).backgroundColor)")
+        assert distance(page, mixed, panel) > 20
+        name = box.get_by_role("rowheader", name="label number 8")
+        name.scroll_into_view_if_needed()
+        before = name.bounding_box()
+        box.evaluate("e => { e.scrollLeft = 10000; }")
+        expect(box.get_by_role("button", name="label number 8 answered as label number 8")).to_be_in_viewport(ratio=0.9)
+        assert before and name.bounding_box() == before  # the row labels stay
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def distance(page: Page, *colours: str) -> float:
+    """The largest difference between two colours in a channel, from 0 to 255."""
+    script = """(colours) => colours.map((colour) => {
+        const context = new OffscreenCanvas(1, 1).getContext("2d");
+        context.fillStyle = colour;
+        context.fillRect(0, 0, 1, 1);
+        return [...context.getImageData(0, 0, 1, 1).data];
+    })"""
+    first, second = page.evaluate(script, list(colours))
+    return max(abs(a - b) for a, b in zip(first, second, strict=True))

@@ -3,9 +3,9 @@
 import { get } from "../api.js";
 import { h, replace } from "../dom.js";
 import { comparedVersions } from "../comparison.js";
-import { number, title } from "../format.js";
+import { figure, number, title } from "../format.js";
 import { card, link, status, table, when } from "../parts.js";
-import { metricsOf, splitOf, show, tooFew, verdict } from "../quality.js";
+import { metricsOf, splitOf, tooFew, verdict } from "../quality.js";
 import { ENDED, versionLink } from "../views/jobs.js";
 import { cellOf, confusion } from "./confusion.js";
 import { evaluator, follow, present, progressBox } from "./evaluate.js";
@@ -95,5 +95,5 @@ const evaluationTable = (list) => table([
 
 function resultOf(report) {
   const metrics = report?.metrics || {};
-  return tooFew(metrics.rows) ? verdict(metrics.rows) : metricsOf(metrics).slice(0, 2).map(([k, v]) => `${title(k)} ${show(k, v)}`).join(", ") || "–";
+  return tooFew(metrics.rows) ? verdict(metrics.rows) : metricsOf(metrics).slice(0, 2).map(([k, v]) => `${title(k)} ${figure(k, v)}`).join(", ") || "–";
 }

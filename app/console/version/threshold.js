@@ -2,11 +2,11 @@
 
 import { query } from "../api.js";
 import { h, replace } from "../dom.js";
-import { counted, number, percent, probability } from "../format.js";
+import { counted, number, percent, probability, roundedUp } from "../format.js";
 import { button, field, link, table } from "../parts.js";
 import { curl, flags, python, shell, snippets } from "../snippets.js";
 import { figuresOf, least, nearest } from "./measured.js";
-import { leastRisk, level, roundedUp } from "./risk.js";
+import { leastRisk, level } from "./risk.js";
 import { rowsOf, warnings } from "./rows.js";
 
 const PROBABILITIES = {

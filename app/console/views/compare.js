@@ -4,9 +4,9 @@ import { get, query } from "../api.js";
 import { chosen, fileField } from "../datasets.js";
 import { h, replace } from "../dom.js";
 import { comparedVersions } from "../comparison.js";
-import { architecture, compact, phrase, title } from "../format.js";
+import { architecture, compact, figure, phrase, title } from "../format.js";
 import { action, badge, card, empty, field, header, later, link, select, status, table } from "../parts.js";
-import { show, tooFew } from "../quality.js";
+import { tooFew } from "../quality.js";
 import { commented, curl, python, requests, shell, snippets } from "../snippets.js";
 import { EFFECTS, bodyOf, evaluate, progressBox, usage } from "../version/evaluate.js";
 import { rowsOf, warnings } from "../version/rows.js";
@@ -49,19 +49,20 @@ function lines(picked) {
 
 function parts(comparison, signal, again) {
   const { versions } = comparison;
-  const [first, ...others] = versions;
+  const [first] = versions;
   const made = get(`/v1/registry/models/${encodeURIComponent(first.model)}/versions/${first.version}/evaluations`, { signal }).then(({ data }) => data, () => []);
   const tests = new Set();  // the versions that were tested against the first one
   const metrics = h("div", { class: "slot" });
-  const draw = () => replace(metrics, figures(comparison, others.every(({ id }) => tests.has(id))));
+  const draw = () => replace(metrics, figures(comparison, tests));
   const tell = (evaluation) => { tests.add(evaluation.against_version); draw(); };
   draw();
   return [card("Metrics", metrics), card("On the same rows", paired(versions, made, tell, signal)), card("Promote", promotion(versions, again))];
 }
 
-// Marks the better value of a metric, without the claim that the version is better: that would need a test.
-function figures({ versions, figures: values, best, different_rows }, tested) {
-  let marks = 0;
+// Marks the better value of a metric, without the claim that the version is better: that would need a test. `tests` contains the
+// ids of the versions that were tested against the first one.
+function figures({ versions, figures: values, best, different_rows }, tests) {
+  let [marks, untested] = [0, 0];
   const plain = [
     ["Architecture", (v) => architecture(v.architecture)], ["Parameters", (v) => compact(v.parameters)], ["Aliases", (v) => v.aliases.join(", ") || "–"], ["Status", (v) => status(v.status)],
   ].map(([name, cell]) => ({ name, cells: versions.map(cell) }));
@@ -69,13 +70,14 @@ function figures({ versions, figures: values, best, different_rows }, tested) {
     const [split, name] = path.split(".");
     const few = row.map((value, i) => tooFew(values[`${split}.rows`]?.[i], name));
     const marked = few.includes(true) || different_rows.includes(split) ? null : best[path];
+    const tested = versions.every((v, i) => !i || row[i] === null || tests.has(v.id));
     const mark = (value) => badge(`${value === Math.max(...row.filter((other) => other !== null)) ? "highest" : "lowest"}${tested ? "" : ", not tested"}`);
-    const cell = (value, i) => (marked === i && row.some((other) => other !== value) ? h("strong", {}, show(path, value), " ", (marks += 1, mark(value))) : show(path, value));
+    const cell = (value, i) => (marked === i && row.some((other) => other !== value) ? h("strong", {}, figure(path, value), " ", (marks += 1, untested += !tested, mark(value))) : figure(path, value));
     return { name: title(path.split(".").map(phrase).join(" · ")), cells: row.map((value, i) => (value === null ? "–" : few[i] ? "too few rows" : cell(value, i))) };
   });
   const columns = [{ name: "", kind: "long", cell: (row) => row.name }, ...versions.map((v, i) => ({ name: v.id, cell: (row) => row.cells[i] }))];
   return [table(columns, [...plain, ...measured], { caption: "Metrics of each version" }),
-    marks ? h("p", { class: "small muted" }, `The better value of each metric is marked. ${tested ? "The paired tests below state whether the versions differ more than by chance." : "The difference may be due to chance; a paired test below shows whether it is."}`) : null,
+    marks ? h("p", { class: "small muted" }, `The better value of each metric is marked. ${untested ? "The difference may be due to chance. A paired test below shows whether it is." : "The paired tests below state whether the versions differ more than by chance."}`) : null,
     different_rows.length ? h("p", { class: "notice warn" }, `The ${different_rows.join(" and ")} metrics were measured on different rows, so they cannot be compared. Test the versions on the same rows below.`) : null];
 }
 
@@ -88,7 +90,8 @@ async function trainingOf({ model, version, files }, signal) {
 // The file for the tests. Files that a version was trained on are marked.
 async function testFile(versions, signal) {
   const trainings = await Promise.all(versions.map((v) => trainingOf(v, signal)));
-  const uses = trainings.map((training) => usage(null, training));
+  const jobs = await Promise.all(versions.map((v) => (v.job_id ? get(`/v1/fine_tuning/jobs/${v.job_id}`, { signal }).catch(() => null) : null)));  // the key may lack the required scope
+  const uses = trainings.map((training, i) => usage(jobs[i], training));
   const about = (file) => versions.map((v, i) => uses[i](file) && `${uses[i](file)} of ${v.id}`).filter(Boolean).join(", ");
   const note = h("p", { class: "small muted", role: "status" });
   const files = await fileField("File", signal, { about, use: (file) => replace(note, file && versions.map((v, i) => EFFECTS[uses[i](file)]).find(Boolean)) });

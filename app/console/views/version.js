@@ -3,10 +3,10 @@
 import { get, response } from "../api.js";
 import { h, replace } from "../dom.js";
 import { comparedWithBaseline } from "../comparison.js";
-import { architecture, compact, number, title } from "../format.js";
+import { architecture, compact, figure, number, title } from "../format.js";
 import { button, card, code, copy, empty, facts, header, later, link, stat, status, tag, when } from "../parts.js";
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
-import { mainMetric, meaning, metricsOf, show, splitOf, tooFew, verdict } from "../quality.js";
+import { mainMetric, meaning, metricsOf, splitOf, tooFew, verdict } from "../quality.js";
 import { flat } from "../options.js";
 import { snippets } from "../snippets.js";
 import { trainPlace } from "../training/earlier.js";
@@ -69,7 +69,7 @@ function figures(version) {
     if (tooFew(rows)) return h("div", { class: "stack" }, h("h3", {}, title(split)), h("p", { class: "muted" }, `${verdict(rows)}.`));
     const values = metricsOf(version.metrics[split]);
     return h("div", { class: "stack" }, h("h3", {}, `${title(split)}${rows ? `, ${number(rows)} rows` : ""}`),
-      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), show(key, value), (split === main?.split && key === main.name && spread(version, key, value)) || meaning(key, value, version.task)))));
+      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), figure(key, value), (split === main?.split && key === main.name && spread(version, key, value)) || meaning(key, value, version.task)))));
   }), compared ? h("p", { class: "notice" }, compared) : null);
 }
 
@@ -80,7 +80,7 @@ function spread(version, key, share) {
   const z2 = 3.8416;
   const middle = (share + z2 / (2 * n)) / (1 + z2 / n);
   const half = (1.96 * Math.sqrt((share * (1 - share)) / n + z2 / (4 * n * n))) / (1 + z2 / n);
-  return `95\u202f% interval ${show(key, Math.max(0, middle - half))} to ${show(key, Math.min(1, middle + half))}`;
+  return `95\u202f% interval ${figure(key, Math.max(0, middle - half))} to ${figure(key, Math.min(1, middle + half))}`;
 }
 
 function perLabelCard(version) {
