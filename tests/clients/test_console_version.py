@@ -90,16 +90,16 @@ def test_a_threshold_between_two_measured_ones_has_the_figures_of_both(page: Pag
     assert "On 2 000 held-out rows of the training run." in shown and "Measured at\n50.0 %" in shown
     threshold.fill("70")
     shown = read(page, "Threshold for answers")
-    assert "Next lower measured threshold\n50.0 %\nAnswered\n100.0 %\nWrong answers\n11.0 %" in shown
-    assert "Next higher measured threshold\n81.2 %\nAnswered\n50.0 %\nWrong answers\n1.0 %" in shown
+    assert "Next lower measured\n50.0 %\nAnswered\n100.0 %\nWrong answers\n11.0 %" in shown
+    assert "Next higher measured\n81.2 %\nAnswered\n50.0 %\nWrong answers\n1.0 %" in shown
     assert '"abstain_below": 0.7' in shown
     threshold.fill("81.2")  # as displayed
     shown = read(page, "Threshold for answers")
     assert "Measured at\n81.2 %" in shown and "Next" not in shown and '"abstain_below": 0.812' in shown
     threshold.fill("20")
-    assert "Lowest measured threshold\n50.0 %" in read(page, "Threshold for answers")
+    assert "Lowest measured\n50.0 %" in read(page, "Threshold for answers")
     threshold.fill("95")
-    assert "Next lower measured threshold\n90.0 %" in read(page, "Threshold for answers")
+    assert "Next lower measured\n90.0 %" in read(page, "Threshold for answers")
     threshold.fill("120")
     assert "Enter a percentage above 0 and below 100." in read(page, "Threshold for answers")
     assert threshold.get_attribute("aria-invalid") == "true"

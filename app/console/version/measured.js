@@ -16,8 +16,8 @@ export function nearest(levels, threshold) {
   if (equal) return [["Measured at", equal]];
   const above = levels.find((each) => each.score > threshold);
   const below = levels.findLast((each) => each.score <= threshold);
-  if (!below) return [["Lowest measured threshold", above]];  // it answers all rows, and so does any lower threshold
-  return [["Next lower measured threshold", below], above ? ["Next higher measured threshold", above] : null].filter(Boolean);
+  if (!below) return [["Lowest measured", above]];  // it answers all rows, and so does any lower threshold
+  return [["Next lower measured", below], above ? ["Next higher measured", above] : null].filter(Boolean);
 }
 
 // The figures of some rows at the levels. `note(level)` is shown with the share of wrong answers.
