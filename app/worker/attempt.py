@@ -61,8 +61,8 @@ class Attempt(JobAttempt):
         self._kills = KillWatch()
 
     def _work(self) -> str:
-        if self._job.automatic and (tried := self._lease.write(lambda s: trials.of(s, self._job.id))):
-            return conclusion.conclude(self._resources, self._lease, self._run, tried)
+        if self._job.automatic and (jobs := self._lease.write(lambda s: trials.of(s, self._job.id))):
+            return conclusion.conclude(self._resources, self._lease, self._run, jobs)
         return self._conclude(*self._train())
 
     # --- steps 1 to 3 ---------------------------------------------------------------------------------------------

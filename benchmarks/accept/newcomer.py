@@ -69,17 +69,17 @@ class Shell:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OSTINATO_")}
         self.environment = kept | {"OSTINATO_URL": service.url, "COLUMNS": "200"}
 
-    def run(self, command: Sequence[str], given: str = "") -> tuple[int, str]:
-        """Run a command with the text `given` on standard input. Returns its exit status and all that it prints."""
+    def run(self, command: Sequence[str], stdin: str = "") -> tuple[int, str]:
+        """Run a command with the text `stdin` on standard input. Returns its exit status and all that it prints."""
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, input=given, text=True, encoding="utf-8",
+            command, cwd=self.folder, env=self.environment, input=stdin, text=True, encoding="utf-8",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.transcript += f"$ {shlex.join([Path(command[0]).name, *command[1:]])}\n{done.stdout}"
         return done.returncode, done.stdout
 
-    def ostinato(self, *arguments: str, given: str = "") -> tuple[int, str]:
-        return self.run([*OSTINATO, *arguments], given)
+    def ostinato(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
+        return self.run([*OSTINATO, *arguments], stdin)
 
 
 def write_table(path: Path) -> None:
@@ -155,7 +155,7 @@ def check_chats(record: Record, shell: Shell) -> None:
     status, printed = shell.ostinato(*train)
     record.equal("the conversations train a version", (status, "ostinato chat helper:1" in printed), (0, True))
     record.equal("says: tool calls", "tool" in printed, True)
-    _, printed = shell.ostinato("chat", "helper", "--temperature", "0", given="".join(f"{q}\n" for q in CHATS))
+    _, printed = shell.ostinato("chat", "helper", "--temperature", "0", stdin="".join(f"{q}\n" for q in CHATS))
     record.equal("its answers", [line.strip() for line in printed.splitlines()], list(CHATS.values()))
 
 
