@@ -125,6 +125,6 @@ class JobRepository:
         return job.kind == BATCH and job.attempt > 0
 
     def _has_worker(self, session: Session, job: Job) -> bool:
-        # A running job whose lease has expired has no worker that could act on a flag. If the worker returns, its
+        # A running job whose lease has expired does not have a worker to act on a flag. If the worker returns, its
         # writes are rejected, because the job is no longer "running" or has a later attempt.
         return job.status == RUNNING and leases.is_valid(job.lease_until or 0.0, self._database.now(session))

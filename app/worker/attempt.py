@@ -130,7 +130,7 @@ class Attempt(JobAttempt):
             while events := file.read():
                 last = self._record(events, live=True) or last
             # When the trainer has ended, try to store the pending checkpoints one last time, regardless of the delay. A
-            # cancelled job needs no more checkpoints.
+            # cancelled job does not need more checkpoints.
             self._report(JobProgress(), self._checkpoints.retry_pending(now=not running and not self._lease.cancel))
             if not running:
                 return last

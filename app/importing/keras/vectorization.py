@@ -68,7 +68,7 @@ def _words(layer: KerasLayer, file: KerasFile) -> list[str]:
 
 
 def check_own(tokenizer: Tokenizer, rows: int, vocabulary: Path | None) -> None:
-    """Check that a model's own tokenizer fits its embedding with `rows` rows, and that the user gives no other one."""
+    """Check that a model's own tokenizer fits its embedding with `rows` rows, and is the only one."""
     if vocabulary is not None:
         raise InvalidRequest("the model has a TextVectorization layer with its vocabulary", param="vocabulary")
     if tokenizer.vocab_size > rows:

@@ -54,7 +54,7 @@ def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
 
 
 def check_labels(source: Source, labels: Sequence[str], own: Sequence[str]) -> None:
-    """Raise BadData if a file has `labels`, but none that the version has (`own`): no prediction could be correct."""
+    """Raise BadData if there are `labels`, but all differ from the version's `own`: every prediction would be wrong."""
     if labels and set(labels).isdisjoint(own):
         raise source.fault(
             f"has none of the version's labels ({quoted(own)}): its labels are {quoted(labels)}"
