@@ -80,7 +80,7 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
             f"--allow-pickle-tensors to read its tensors without running anything:\n"
             f"  {replace(options, allow_pickle=True).command()}"
         )
-    asked = False
+    has_asked = False
     while True:
         try:
             converted = convert(
@@ -94,9 +94,9 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
         except ImportQuestion as error:
             if not sys.stdin.isatty():
                 raise _with_command(error, options) from None
-            options, asked = _ask(error, options), True
+            options, has_asked = _ask(error, options), True
             continue
-        if asked:
+        if has_asked:
             warn(f"to repeat this import: {options.command()}")
         return converted
 

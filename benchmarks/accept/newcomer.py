@@ -23,7 +23,7 @@ TOPICS = {
     "Billing": ("I was charged twice", "where is my invoice", "die Rechnung ist falsch"),
     "Travel": ("the flight was cancelled", "please book a hotel", "der Zug fällt aus"),
 }
-ASKED = {"the screen of the laptop is black": "Hardware", "I need an invoice": "Billing", "book a flight": "Travel"}
+QUESTIONS = {"the screen of the laptop is black": "Hardware", "I need an invoice": "Billing", "book a flight": "Travel"}
 CHATS = {"Where is the fox?": "In the forest.", "Who sings?": "The crow.", "When is dinner?": "At six."}
 TUTORIAL = """
 import json, sys
@@ -120,9 +120,9 @@ def check_table(record: Record, shell: Shell) -> None:
     record.equal("the table trains a version", (status, "support:1 is ready" in printed), (0, True))
     for phrase in ("cp1252", "'Category'", "differ only in case", "left out"):
         record.equal(f"says: {phrase}", phrase in printed, True)
-    status, printed = shell.ostinato("classify", "--model", "support", "--json", *ASKED)
+    status, printed = shell.ostinato("classify", "--model", "support", "--json", *QUESTIONS)
     answers = [item["label"] for item in json.loads(printed)["data"]] if status == 0 else []
-    record.equal("its answers", answers, list(ASKED.values()))
+    record.equal("its answers", answers, list(QUESTIONS.values()))
 
 
 def check_lstm(record: Record, shell: Shell) -> None:
