@@ -82,8 +82,14 @@ def write(
 
 
 def _baseline(report: dict[str, Any] | None) -> list[str]:
-    """Return the comparison with the baseline, as a paragraph."""
-    return [f"{report['summary']}. The baseline: {report['description']}.", ""] if report else []
+    """Return the comparison with the baseline, as a paragraph. Shares are in per cent, as in the rest of the card."""
+    if not report:
+        return []
+    summary, comparison = str(report["summary"]), report["comparison"]
+    if comparison["metric"] in _SHARES:
+        for side in ("network", "baseline"):  # the order in the sentence
+            summary = summary.replace(f" {comparison[side]:.3f}", f" {comparison[side]:.1%}", 1)
+    return [f"{summary}. The baseline: {report['description']}.", ""]
 
 
 def _name(config: ModelConfig) -> str:

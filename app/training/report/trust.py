@@ -23,7 +23,7 @@ def summary(calibration: Calibration, *, selects: bool) -> str:
     noise = "" if shows_calibration_error(calibration.rows) else "; too few rows to measure the calibration error"
     what = f"scale {calibration.scale[0]:.3g}" if len(calibration.scale) == 1 else "a scale per label"
     bias = ", with a bias per label" if calibration.bias else ""
-    errors = f"; expected calibration error {calibration.before.ece:.3f} before, {calibration.after.ece:.3f} after"
+    errors = f"; expected calibration error {calibration.before.ece:.1%} before, {calibration.after.ece:.1%} after"
     return f"probabilities calibrated on {rows}, {method}: {what}{bias}{noise or errors}"
 
 
