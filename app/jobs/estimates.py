@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
 LEASE_SECONDS = 10.0  # seconds after which the trainer exits if this process is frozen
 RETRY_SECONDS = 5.0
+WAIT_SECONDS = 2.0  # an estimate whose client has left, perhaps to send this request instead, ends within this time
 YOUNG_SECONDS = 60.0  # a directory younger than this may not have been locked yet
 REPORT = "data_report"
 SHOWN = (REPORT, "settled", "base")  # kinds of notes whose content is in other fields of the estimate
@@ -85,13 +86,15 @@ class Estimates:
         """Estimate the memory and time that a job with this request needs. Blocks for up to `seconds`.
 
         Raises the same errors as `Jobs.create`. If the data is unusable, raises InvalidRequest with the error code and
-        message that the job would have. Raises Overloaded if another estimate is running, DeadlineExceeded after
+        message that the job would have. Raises Overloaded if another estimate keeps running, DeadlineExceeded after
         `seconds`, and EstimateAbandoned when `stopping` returns true.
         """
-        if not self._running.acquire(blocking=False):
+        if not self._running.acquire(timeout=WAIT_SECONDS):
             message = "another dry run is in progress, and only one can run at a time; try again in a moment"
             raise Overloaded(message, code="dry_run_busy", retry_after=RETRY_SECONDS)
         try:
+            if stopping():
+                raise EstimateAbandoned
             spec, base = self._creation.draft(request, principal)
             with self._directory() as (run, lock):
                 return self._run(run, lock, spec, base, principal, time.monotonic() + seconds, stopping)

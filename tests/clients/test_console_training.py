@@ -105,6 +105,55 @@ def test_a_role_may_have_several_columns(page: Page, api: Api) -> None:
     assert started(page, api)["columns"] == {"text": "message", "label": "spam,urgent"}
 
 
+def test_columns_without_usual_names_are_chosen_by_their_contents(page: Page, api: Api) -> None:
+    rows = "".join(f"the parcel number {n} is late,{('delay', 'loss')[n % 2]}\n" for n in range(20))
+    with page.expect_request("**/jobs?dry_run=true") as check:
+        drop(page, "mail.csv", f"message,kind\n{rows}".encode())
+    assert check.value.post_data_json["columns"] == {"text": "message", "label": "kind"}
+    expect(page.get_by_text("chosen by their contents: Text: message, Label: kind")).to_be_visible()
+    expect(page.get_by_label("Text", exact=True)).to_have_value("message")
+    assert serious_problems(page) == []
+    assert started(page, api)["columns"] == {"text": "message", "label": "kind"}
+
+
+def test_a_check_waits_for_its_turn_and_says_so(page: Page) -> None:
+    refusals = [("dry_run_busy", "50"), ("quota_exceeded", "90")]
+
+    def refuse(route: Route) -> None:
+        if not refusals:
+            route.fallback()
+            return
+        code, seconds = refusals.pop(0)
+        headers = {"retry-after": seconds}
+        route.fulfill(status=429, json={"error": {"message": "refused", "code": code}}, headers=headers)
+
+    page.route("**/jobs?dry_run=true", refuse)
+    drop(page, "a.csv", b"text,label\na,x\nb,y\n")
+    expect(page.get_by_text("The service is busy with another check")).to_be_visible()
+    expect(page.get_by_text("This page tries again in")).to_be_visible()
+    expect(page.get_by_role("button", name="Check data and estimate time")).to_be_disabled()
+    assert serious_problems(page) == []
+    page.get_by_role("button", name="Try now").click()
+    expect(page.get_by_text("Try again in 1\u202fmin 30\u202fs.")).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("The value of each option, and why")).to_be_visible()
+    expect(page.get_by_role("button", name="Check data and estimate time")).to_be_enabled()
+
+
+def test_a_training_that_repeats_an_earlier_one_says_so(page: Page, api: Api) -> None:
+    with api.client() as client:
+        choices = {"model": "gru", "training_file": upload(client, "a.csv", b"text,label\na,x\nb,y\n"), "seed": 7}
+        job = client.post("/v1/fine_tuning/jobs", json=choices).json()["id"]
+    page.goto(f"{api.url}/#/train?again={job}")
+    expect(page.get_by_text("This repeats the earlier training")).to_be_visible()
+    page.get_by_label("Architecture").select_option("lstm")
+    expect(page.get_by_text("This repeats")).to_have_count(0)
+    page.get_by_label("Architecture").select_option("gru")
+    page.get_by_role("button", name="Use a new seed").click()
+    expect(page.get_by_text("This repeats")).to_have_count(0)
+    assert started(page, api)["seed"] != 7
+
+
 def test_a_refused_column_is_named_and_marked_as_on_the_page(page: Page) -> None:
     message = "a.csv has no column 'text'; set columns.text to the name of the column that contains the texts"
     refusal = {"error": {"message": message, "code": "invalid_training_file", "param": "columns.text"}}

@@ -132,7 +132,7 @@ async def create(
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:
     if dry_run:
-        estimate = await attended(request, _estimate(services, body, principal, time_limit(request)))
+        estimate = await attended(request, _estimate(services, body, principal, time_limit(request)), "dry_run")
         return JsonReply(estimate_object(body, estimate))
     job = await run_in_threadpool(services.jobs.create, body, principal, idempotency_key, retries)
     return JsonReply(job_object(job))

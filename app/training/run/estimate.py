@@ -17,7 +17,7 @@ from app.training import base
 from app.training.base import BaseCheckpoint
 from app.training.events import Events
 from app.training.loop.remaining import CLOSING, EvaluationWork, evaluations_between, size_of
-from app.training.loop.timing import Timings, time_training, tokens_per_step
+from app.training.loop.timing import BUDGET, Timings, time_training, tokens_per_step
 from app.training.plan import config, reasons, trials
 from app.training.plan.config import Settled, settle
 from app.training.plan.memory import MemoryEstimate, check_memory, estimate_memory
@@ -50,6 +50,7 @@ class EstimateSession(Session):
     ) -> None:
         super().__init__(run, events, stopping, machine)
         self._started, self._loading = started, time.monotonic() - started
+        self._budget = BUDGET  # seconds for the timed steps of one kind; several runs share it
         self._frequencies = 0.0  # estimated seconds to measure document frequencies on all rows
 
     def _work(self) -> Estimated:
@@ -66,6 +67,7 @@ class EstimateSession(Session):
             check_memory(settled, estimate_memory(settled, dataset), limit)
         opening.announce(self.events, dataset, planned[0][1])
         first, before = self._before(dataset, planned)
+        self._budget = BUDGET / len(planned)
         plans = [
             self._timed(spec, settled, dataset, base_checkpoint, seconds)
             for (spec, settled), seconds in zip(planned, before, strict=True)
@@ -122,7 +124,7 @@ class EstimateSession(Session):
         timed = replace(settled, eval_rows=None)
         self._frequencies = 0.0
         training = self._training(timed, replace(dataset, validation=held_out), base_checkpoint)
-        timings = time_training(training)
+        timings = time_training(training, self._budget)
         seconds = _seconds(settled, dataset, timings, size_of(held_out), before + self._frequencies)
         per_step = tokens_per_step(training)
         memory = estimate_memory(settled, dataset)
