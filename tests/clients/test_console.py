@@ -153,6 +153,26 @@ def test_an_alias_moves_to_another_version_and_rolls_back_to_one_that_still_exis
     expect(page.get_by_text("the earlier versions of this alias have been deleted.")).to_be_visible()
 
 
+def test_a_version_is_promoted_from_its_page_unless_another_client_has_moved_the_alias(
+    console: Visit, shelf: Shelf
+) -> None:
+    for _ in range(3):
+        shelf.classifier("mood")
+    shelf.registry.set_alias("mood", "champion", 1, "local")
+    page = console.open("models/mood/3")
+    page.on("dialog", lambda dialog: dialog.accept())
+    expect(page.get_by_role("button", name="Promote to champion")).to_be_visible()
+    shelf.registry.set_alias("mood", "champion", 2, "local")
+    page.get_by_role("button", name="Promote to champion").click()
+    expect(page.get_by_text("Another client has moved this alias")).to_be_visible()
+    assert shelf.registry.model("mood", "local").aliases == {"champion": 2}
+    page.get_by_role("button", name="Show the current state").click()
+    expect(page.get_by_text("Another client has moved this alias")).to_have_count(0)
+    page.get_by_role("button", name="Promote to champion").click()
+    expect(page.get_by_role("link", name="is @champion")).to_be_visible()
+    assert shelf.registry.model("mood", "local").aliases == {"champion": 3}
+
+
 def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
     browser: Browser, settings: Settings, engine: FakeEngine
 ) -> None:

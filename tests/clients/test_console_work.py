@@ -166,3 +166,20 @@ def test_messages_can_be_dismissed_and_are_not_repeated(page: Page, room: Showro
         expect(page.locator(".toast")).to_have_text(["Enter a name for the alias, such as champion.×"])
     page.get_by_role("button", name="Dismiss").press("Escape")
     expect(page.locator(".toast")).to_have_count(0)
+
+
+def test_a_narrow_screen_shows_the_drop_zone_first_and_long_names_in_full(browser: Browser, room: Showroom) -> None:
+    name = "a-model-with-a-name-of-sixty-characters-which-nobody-shorten"
+    room.shelf.classifier(name)
+    with visit(browser, room.url, width=380) as visitor:
+        page = visitor.open()
+        zone, models = page.locator(".drop"), page.get_by_role("heading", name="Newest models")
+        expect(models).to_be_visible()
+        boxes = zone.bounding_box(), models.bounding_box()
+        assert boxes[0] and boxes[1] and boxes[0]["y"] < boxes[1]["y"]
+        page = visitor.open(f"play?model={name}:1")
+        full = page.locator(".full-name")
+        expect(full).to_have_text(f"{name}:1 – LSTM")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 380
+        page.get_by_label("Model", exact=True).select_option("mood:1")
+        expect(full).to_be_empty()

@@ -1,6 +1,6 @@
 // The check of a new training job: a dry run, which reports on the data and estimates the time.
 
-import { post } from "../api.js";
+import { ApiError, Unreachable, stream } from "../api.js";
 import { dataPart, planPart } from "../datareport.js";
 import { h, replace } from "../dom.js";
 import { button, failure, progress } from "../parts.js";
@@ -25,10 +25,13 @@ export async function check(state, form, report) {
   state.checked = choices(state);
   form.busy(true);
   try {
-    const estimate = await dryRun(state, report, signal);
-    form.columns.detected(estimate);
+    const parts = { data: h("div", { class: "stack" }), plan: h("div", { class: "stack" }) };
+    const estimate = await dryRun(state, report, signal, parts, (read) => {
+      form.columns.detected(read);
+      replace(parts.data, dataPart(read));
+    });
     form.options.chosen(estimate.plans.length === 1 ? estimate.plans[0].choices : []);
-    replace(report, h("div", { class: "stack" }, dataPart(estimate), planPart(estimate)));
+    replace(parts.plan, planPart(estimate));
     compare(state, report);
   } catch (error) {
     if (error.name === "AbortError" || signal.aborted) return;
@@ -40,11 +43,13 @@ export async function check(state, form, report) {
   }
 }
 
-async function dryRun(state, report, signal) {
+// Returns the estimate. Calls `show` with the report on the data as soon as the service has read the data.
+async function dryRun(state, report, signal, parts, show) {
   for (;;) {
-    const stop = showWork(report);
+    replace(report, parts.data, parts.plan);
+    const [stop, next] = showWork(parts.plan);
     try {
-      return await post("/v1/fine_tuning/jobs?dry_run=true", request(state), { signal });
+      return await read(state, signal, (value) => { show(value); next(); });
     } catch (error) {
       if (error.code !== "dry_run_busy") throw error;
       await turn(report, error.retryAfter || BUSY, signal);
@@ -54,17 +59,31 @@ async function dryRun(state, report, signal) {
   }
 }
 
+async function read(state, signal, show) {
+  let estimate = null;
+  await stream("POST", "/v1/fine_tuning/jobs?dry_run=true&stream=true", { body: request(state), signal }, ({ type, data }) => {
+    if (data === "[DONE]") return;
+    const value = JSON.parse(data);
+    if (value.error) throw new ApiError(500, value.error);
+    if (type === "estimate") estimate = value;
+    show(value);
+  });
+  if (!estimate) throw new Unreachable();  // the service ended during the check
+  return estimate;
+}
+
 const SECOND = 1000;
 const inSeconds = (count) => `${count}\u202fs`;
 
-// Shows how long the check has been running. Returns a function that ends this.
-function showWork(report) {
+// Shows what the check does, and how long it has been running. Returns functions that end this, and that show its second part.
+function showWork(box) {
   const began = performance.now();
   const spent = h("span", { "aria-hidden": "true" });
-  replace(report, h("p", { class: "loading" }, h("span", { role: "status" }, "Reading the data, and timing a few steps of each training run. This takes ten seconds to a minute. You can start the training without waiting."), " ", spent),
-    progress(null, "Checking"));
+  const words = h("span", { role: "status" }, "Reading the data…");
+  replace(box, h("p", { class: "loading" }, words, " ", spent), progress(null, "Checking"));
+  const next = () => replace(words, "Timing a few steps of each training run, which takes ten seconds to a minute. You can start the training without waiting.");
   const timer = setInterval(() => replace(spent, inSeconds(Math.round((performance.now() - began) / SECOND)), " so far."), SECOND);
-  return () => clearInterval(timer);
+  return [() => clearInterval(timer), next];
 }
 
 // Waits until the service may be free for this check, or until the reader does not want to wait any longer.

@@ -8,6 +8,7 @@ import { button, card, code, copy, empty, facts, header, later, link, stat, stat
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
 import { mainMetric, remark, show, splitOf, tooFew, verdict } from "../quality.js";
 import { flat } from "../options.js";
+import { promotion } from "../promotion.js";
 import { snippets } from "../snippets.js";
 import { trainPlace } from "../training/earlier.js";
 import { versionLink } from "./jobs.js";
@@ -36,9 +37,11 @@ export async function view({ parameters: [name, number_], signal }) {
   const job = version.job_id ? get(`/v1/fine_tuning/jobs/${version.job_id}`, { signal }).catch(() => null) : Promise.resolve(null);  // the key may lack the required scope
   const origin = Promise.all([job, training.catch(() => null)]);
   const data = { own: origin.then((known) => heldOut(...known, signal)), used: origin.then((known) => usage(...known)), columns: origin.then(([, known]) => known?.spec?.columns || {}) };
+  const conflict = h("div", { class: "slot" });
   const parts = new Evaluated(version, evaluations, data, signal);
   return [
-    top(version),
+    top(version, conflict, signal),
+    conflict,
     figures(version),
     h("div", { class: version.labels.length > NARROW_LABELS ? "stack" : "columns" }, parts.confusions, perLabelCard(version)),
     parts.examples,
@@ -54,12 +57,13 @@ export async function view({ parameters: [name, number_], signal }) {
   ];
 }
 
-function top(version) {
+function top(version, conflict, signal) {
   const aliases = version.aliases.map((alias) => tag(`@${alias}`, `#/models/${encodeURIComponent(version.model)}`));
   return header(version.id, h("span", { class: "row" }, status(version.status), `${title(version.task)} with ${architecture(version.architecture)}`, aliases),
     h("a", { class: "button", href: `#/models/${encodeURIComponent(version.model)}` }, "All versions and aliases"),
     h("a", { class: "button", href: trainPlace(version) }, "Train a new version"),
     h("a", { class: "button", href: `#/compare?versions=${encodeURIComponent(version.id)}` }, "Compare"),
+    version.status === "ready" ? promotion(version.id, conflict, signal) : null,
     h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(version.id)}` }, "Try it"));
 }
 

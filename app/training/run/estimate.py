@@ -66,23 +66,14 @@ class EstimateSession(Session):
             limit = self.machine.memory_limit(settled.device)
             check_memory(settled, estimate_memory(settled, dataset), limit)
         opening.announce(self.events, dataset, planned[0][1])
+        self.events.emit(Estimated(_estimate(dataset, [], 0.0)))  # the data, before the time is known
         first, before = self._before(dataset, planned)
         self._budget = BUDGET / len(planned)
         plans = [
             self._timed(spec, settled, dataset, base_checkpoint, seconds)
             for (spec, settled), seconds in zip(planned, before, strict=True)
         ]
-        return Estimated(
-            Estimate(
-                task=dataset.facts.task,
-                data=_summary(dataset),
-                vocab_size=dataset.facts.vocab_size or None,
-                plans=plans,
-                parameters=max(plan.parameters for plan in plans),
-                memory=max(plan.memory.total for plan in plans),
-                seconds=first + sum(plan.seconds.total for plan in plans),
-            )
-        )
+        return Estimated(_estimate(dataset, plans, first))
 
     def _before(self, dataset: Dataset, planned: list[tuple[TrainSpec, Settled]]) -> tuple[float, list[float]]:
         """Return how many seconds it takes to plan the trials of an auto job, and to get each run to its first step.
@@ -137,6 +128,19 @@ class EstimateSession(Session):
         measure_frequencies(branch, dataset, settled.config.context_length, self._check_stop, FREQUENCY_ROWS)
         spent = time.monotonic() - began
         self._frequencies = spent * min(rows, MEASURED_ROWS) / min(rows, FREQUENCY_ROWS)
+
+
+def _estimate(dataset: Dataset, plans: list[TrainingPlan], first: float) -> Estimate:
+    """Return the estimate for these runs. `first` is the time before the first of them, in seconds."""
+    return Estimate(
+        task=dataset.facts.task,
+        data=_summary(dataset),
+        vocab_size=dataset.facts.vocab_size or None,
+        plans=plans,
+        parameters=max((plan.parameters for plan in plans), default=0),
+        memory=max((plan.memory.total for plan in plans), default=0),
+        seconds=first + sum(plan.seconds.total for plan in plans),
+    )
 
 
 def _seconds(settled: Settled, dataset: Dataset, timings: Timings, timed: int, before: float) -> EstimatedSeconds:

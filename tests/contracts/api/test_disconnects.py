@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 
 import pytest
 
@@ -40,6 +41,10 @@ def cancelled(api: Api) -> dict[str, float]:
         return {stage: sample(client, f'ostinato_cancelled_total{{stage="{stage}"}}') for stage in stages}
 
 
+def _is_cancelled(api: Api, expected: dict[str, float]) -> bool:
+    return cancelled(api) == expected
+
+
 def test_clients_that_do_not_wait_for_an_answer_are_counted_apart(api: Api) -> None:
     before, job = cancelled(api), claimed_job(api)
     with api.client() as client, client.stream("GET", f"/v1/fine_tuning/jobs/{job}/events?stream=true") as reply:
@@ -49,9 +54,11 @@ def test_clients_that_do_not_wait_for_an_answer_are_counted_apart(api: Api) -> N
     with api.services.estimates._running, api.client() as client:
         file = client.get(f"/v1/fine_tuning/jobs/{job}").json()["training_file"]
         body = {"model": "lstm", "training_file": file}
-        leaver = leave_after_sending(api, "/v1/fine_tuning/jobs?dry_run=true", body)
-        leaver.close()
-        wait_until(lambda: cancelled(api) == before | {"dry_run": before["dry_run"] + 1})
+        for way in ("", "&stream=true"):
+            expected = cancelled(api)["dry_run"] + 1
+            leaver = leave_after_sending(api, f"/v1/fine_tuning/jobs?dry_run=true{way}", body)
+            leaver.close()
+            wait_until(partial(_is_cancelled, api, before | {"dry_run": expected}))
 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/fine_tuning/jobs", "/v1/files"])
