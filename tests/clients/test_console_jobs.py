@@ -79,8 +79,8 @@ def test_a_finished_job_promotes_its_version_and_names_the_version_that_it_repea
     page.goto(f"{page.url.partition('#')[0]}#/jobs/{jobs[1].id}")
     expect(page.get_by_text("This version has the same weights as mood:1.")).to_be_visible()
     page.get_by_role("button", name="Promote to champion").click()
-    assert resources.registry.model("mood", "local").aliases == {"champion": 2}
     page.get_by_role("link", name="is @champion").click()
+    assert resources.registry.model("mood", "local").aliases == {"champion": 2}
     expect(page.get_by_role("button", name="Roll back to version 1")).to_be_visible()
 
 
