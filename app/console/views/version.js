@@ -29,6 +29,7 @@ const DETAILS = new Set(["per_class", "confusion_matrix", "rows_sha256", "rows",
 export async function view({ parameters: [name, number_], signal }) {
   const base = `/v1/registry/models/${encodeURIComponent(name)}/versions/${number_}`;
   const version = await get(base, { signal });
+  const conflict = h("div", { class: "slot" });
   const file = (path) => (path in version.files ? response("GET", `${base}/files/${path}`, { signal }) : Promise.resolve(null));
   const calibration = file("calibration.json").then((reply) => reply?.json());
   const training = file("training.json").then((reply) => reply?.json());
@@ -37,7 +38,6 @@ export async function view({ parameters: [name, number_], signal }) {
   const job = version.job_id ? get(`/v1/fine_tuning/jobs/${version.job_id}`, { signal }).catch(() => null) : Promise.resolve(null);  // the key may lack the required scope
   const origin = Promise.all([job, training.catch(() => null)]);
   const data = { own: origin.then((known) => heldOut(...known, signal)), used: origin.then((known) => usage(...known)), columns: origin.then(([, known]) => known?.spec?.columns || {}) };
-  const conflict = h("div", { class: "slot" });
   const parts = new Evaluated(version, evaluations, data, signal);
   return [
     top(version, conflict, signal),
