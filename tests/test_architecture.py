@@ -73,7 +73,7 @@ def imported(tree: ast.Module) -> set[str]:
 
 
 def modules_imported(tree: ast.Module) -> Iterator[str]:
-    """The modules that a file imports, also in functions. `from a import b` yields `a.b`, even if b is no module."""
+    """The modules that a file imports, also in functions. `from a import b` yields `a.b`, even if b is not a module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -19,7 +19,7 @@ from app.errors import InvalidRequest
 from app.jobs.limits import FILE_ID
 from app.wire.measurement import shown_metric, too_few, verdict
 from app.wire.training_options import Columns
-from app.wording import counted
+from app.wording import quantity
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -148,7 +148,7 @@ def summary(job: dict[str, Any]) -> Iterator[str]:
 def _figures(metrics: dict[str, Any]) -> str:
     if too_few(metrics.get("rows")):
         return verdict(metrics["rows"])
-    count = counted(metrics["rows"], "row") if "rows" in metrics else counted(metrics.get("tokens", 0), "token")
+    count = quantity(metrics["rows"], "row") if "rows" in metrics else quantity(metrics.get("tokens", 0), "token")
     shown = [shown_metric(name, metrics[name]) for name in FIGURES if metrics.get(name) is not None]
     return ", ".join([count, *shown])
 

@@ -15,7 +15,7 @@ from app.cli.wording import in_own_words
 from app.errors import OstinatoError
 from app.wire.measurement import shown_metric, too_few, verdict
 from app.wire.waiting import waits_for_disk
-from app.wording import counted
+from app.wording import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -97,7 +97,7 @@ class Follower:
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""
-        return f"waiting: {counted(before, 'job')} {'is' if before == 1 else 'are'} ahead of this one"
+        return f"waiting: {quantity(before, 'job')} {'is' if before == 1 else 'are'} ahead of this one"
 
     @property
     def trial(self) -> str:

@@ -20,7 +20,7 @@ from app.importing.repetition import first_repeated
 from app.importing.splitting import add_splitting
 from app.tokenization.tokenizer import Tokenizer
 from app.tokenization.vocabulary import NAMES, SKIPPED
-from app.wording import counted
+from app.wording import quantity
 
 UNKNOWN = (*NAMES["unk"], "<UNK>", "UNK", "unk", "<oov>", "<OOV>", "[OOV]", "<unknown>")
 # Tokens that programs add before or after a text.
@@ -96,7 +96,7 @@ def _check_size(size: int, rows: int, source: str, answers: Answers) -> None:
     if size > rows:
         raise VocabularyInvalid(
             f"{source} has ids up to {size - 1}, but the embedding has only "
-            f"{counted(rows, 'row')} (ids up to {rows - 1})"
+            f"{quantity(rows, 'row')} (ids up to {rows - 1})"
         )
     if size < rows:
         answers.assumed.append(f"unused_rows={rows - size}: the last rows of the embedding have no word in {source}")
@@ -106,7 +106,7 @@ def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers
     """Return the id of the first word in a vocabulary that is smaller than the embedding."""
     most = rows - len(words)
     text = (
-        f"{source} has {counted(len(words), 'word')}, and the embedding has {rows} rows: what is the id of the first "
+        f"{source} has {quantity(len(words), 'word')}, and the embedding has {rows} rows: what is the id of the first "
         f"word, {min(words, key=words.__getitem__)!r}? 0 to {most}"
     )
     answer = answers.ask(Question("first_id", text)) or "0"
@@ -227,7 +227,7 @@ def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, 
     lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]
     if not lost:
         return
-    text = f"splitting a text never produces {counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}"
+    text = f"splitting a text never produces {quantity(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}"
     if len(lost) > len(candidates) / 2:
         raise VocabularyInvalid(f"{text}; texts must be split or lowercased in another way", param="split")
     answers.assumed.append(f"unreachable={len(lost)}: {text}; check how texts are split and lowercased")

@@ -53,5 +53,5 @@ def lock_next(session: Session, now: float, kinds: Collection[str], busy: Collec
     )
     # Read the job again. If another transaction changed its row during that query, PostgreSQL checked the new row, but
     # without the trials that the same transaction inserted: they all seemed to have ended.
-    columns = (JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("tried"))
+    columns = (JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("has_trials"))
     return session.execute(select(*columns).where(JobRow.id == locked, claimable(now, busy))).one_or_none()

@@ -14,7 +14,7 @@ from app.importing.pytorch.parts import Norm, UnknownNetwork
 from app.importing.pytorch.roles import Roles
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
-from app.wording import counted
+from app.wording import quantity
 from models.choices import ACTIVATIONS
 
 NONE = ("none",)
@@ -226,12 +226,12 @@ def _pooling(architecture: str, bidirectional: bool, answers: Answers) -> str:
 
 
 def _body(fields: dict[str, Any]) -> str:
-    sizes = f"{counted(fields['layers'], 'layer')} of {fields['width']}"
+    sizes = f"{quantity(fields['layers'], 'layer')} of {fields['width']}"
     if fields["architecture"] == "transformer":
         causal = ", causal" if fields["task"] == "generation" else ""
         order = "pre-norm" if fields["norm_first"] else "post-norm"
         function = describe_function(fields["activation"])
-        kind = f"{counted(fields['heads'], 'head')}, {function}, {order}{causal}"
+        kind = f"{quantity(fields['heads'], 'head')}, {function}, {order}{causal}"
         return f"Transformer encoder ({sizes}, {kind})"
     kind = fields["architecture"].upper()
     sizes = f"{fields['nonlinearity']}, {sizes}" if kind == "RNN" else sizes
