@@ -164,7 +164,7 @@ class Estimates:
         try:
             for event in self._follow(trainer, run.events(1), deadline, stopping):
                 events.append(event)
-                if isinstance(event, Estimated) and not event.estimate.plans:
+                if isinstance(event, Estimated) and _has_only_data(event.estimate):
                     show(_complete(event.estimate, events))
             return _conclude(events, trainer.close(), run.log)
         finally:
@@ -189,6 +189,11 @@ class Estimates:
             yield from events
 
 
+def _has_only_data(estimate: Estimate) -> bool:
+    """Whether the trainer sent the estimate before it had timed any run."""
+    return not estimate.plans
+
+
 def _complete(estimate: Estimate, events: list[TrainEvent]) -> Estimate:
     """Return the estimate with the report on the data and the remarks, which precede it in `events`."""
     notes = [event for event in events if isinstance(event, Note)]
@@ -200,7 +205,7 @@ def _complete(estimate: Estimate, events: list[TrainEvent]) -> Estimate:
 def _conclude(events: list[TrainEvent], code: int, trainer_log: Path) -> Estimate:
     """Return the estimate, or raise an exception for the error that ended the trainer."""
     match events[-1] if events else None:
-        case Estimated(estimate) if estimate.plans:
+        case Estimated(estimate) if not _has_only_data(estimate):
             return _complete(estimate, events)
         case TrainFailed(failure, message, param):
             raise InvalidRequest(message, code=failure, param=param)

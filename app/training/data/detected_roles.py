@@ -27,10 +27,17 @@ def _guess(source: Source) -> DetectedRoles | None:
     """Guess the columns of a table with one text and one target in each row from their contents."""
     present = READERS[source.format].header(source)
     sample = Sample(source, present, present)
-    texts = [name for name in present if name.strip().lower() == "text"] or sample.full_texts()
-    if not texts or sample.begins_with_row():
-        return None
-    text = texts[0]
+    texts = _text_columns(sample, present)
+    return _with_target(sample, texts[0]) if texts and not sample.begins_with_row() else None
+
+
+def _text_columns(sample: Sample, present: list[str]) -> list[str]:
+    """Return the columns that may contain the texts, the most likely one first."""
+    return [name for name in present if name.strip().lower() == "text"] or sample.full_texts()
+
+
+def _with_target(sample: Sample, text: str) -> DetectedRoles | None:
+    """Return the roles for texts in the column `text`, or None if no other column looks like a target."""
     flags = [name for name in sample.flags() if name != text]
     labels = sample.by_likelihood(name for name in sample.categories() if name != text)
     if len(flags) > 1 and set(labels) <= set(flags):
