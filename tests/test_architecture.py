@@ -41,6 +41,7 @@ ENVIRONMENT_PASSERS = {
     "app/files/preview.py",
     "app/jobs/estimates.py",
     "app/process_tuning.py",  # passes settings to OpenMP
+    "app/training/run/sandbox.py",  # lets programs read the folders of LD_LIBRARY_PATH
 }  # pass it to child processes
 PLAIN_MODELS = ("catalog", "choices", "config", "constraints", "cost", "fields", "parameters", "weight_format")
 MODELS_WITHOUT_TORCH = {f"models/{name}.py" for name in PLAIN_MODELS}

@@ -8,6 +8,7 @@ import { button, card, code, copy, empty, facts, header, later, link, stat, stat
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
 import { mainMetric, meaning, metricsOf, splitOf, tooFew, verdict } from "../quality.js";
 import { flat } from "../options.js";
+import { promotion } from "../promotion.js";
 import { snippets } from "../snippets.js";
 import { trainPlace } from "../training/earlier.js";
 import { versionLink } from "./jobs.js";
@@ -25,6 +26,7 @@ const NARROW_LABELS = 5;  // a confusion matrix with more labels needs the whole
 export async function view({ parameters: [name, number_], signal }) {
   const base = `/v1/registry/models/${encodeURIComponent(name)}/versions/${number_}`;
   const version = await get(base, { signal });
+  const conflict = h("div", { class: "slot" });
   const file = (path) => (path in version.files ? response("GET", `${base}/files/${path}`, { signal }) : Promise.resolve(null));
   const calibration = file("calibration.json").then((reply) => reply?.json());
   const training = file("training.json").then((reply) => reply?.json());
@@ -34,7 +36,8 @@ export async function view({ parameters: [name, number_], signal }) {
   const data = { own: origin.then((known) => heldOut(...known, signal)), used: origin.then((known) => usage(...known)), columns: origin.then(([, known]) => known?.spec?.columns || {}) };
   const parts = new Evaluated(version, base, data, signal);
   return [
-    top(version),
+    top(version, conflict, signal),
+    conflict,
     figures(version),
     h("div", { class: version.labels.length > NARROW_LABELS ? "stack" : "columns" }, parts.confusions, perLabelCard(version)),
     parts.examples,
@@ -50,12 +53,13 @@ export async function view({ parameters: [name, number_], signal }) {
   ];
 }
 
-function top(version) {
+function top(version, conflict, signal) {
   const aliases = version.aliases.map((alias) => tag(`@${alias}`, `#/models/${encodeURIComponent(version.model)}`));
   return header(version.id, h("span", { class: "row" }, status(version.status), `${title(version.task)} with ${architecture(version.architecture)}`, aliases),
     h("a", { class: "button", href: `#/models/${encodeURIComponent(version.model)}` }, "All versions and aliases"),
     h("a", { class: "button", href: trainPlace(version) }, "Train a new version"),
     h("a", { class: "button", href: `#/compare?versions=${encodeURIComponent(version.id)}` }, "Compare"),
+    version.status === "ready" ? promotion(version.id, conflict, signal) : null,
     h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(version.id)}` }, "Try it"));
 }
 
