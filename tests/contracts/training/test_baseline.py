@@ -1,8 +1,8 @@
 """The baseline of a training run is part of the events, the card and the metrics, and is the same after kills."""
 
 import json
-import re
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
