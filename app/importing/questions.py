@@ -12,7 +12,7 @@ FIELDS = (
     "final_activation", "first_id", "head_activation", "heads", "ignore", "input", "input_activation", "labels",
     "layers",
     "lowercase", "mask", "nonlinearity", "norm", "norm_eps", "norm_first", "output_activation", "padding",
-    "pooling", "pooling_activation", "positions", "split", "stack", "task", "template", "unknown", "weights",
+    "pooling", "pooling_activation", "pooling_input_activation", "positions", "split", "stack", "task", "template", "unknown", "weights",
 )  # fmt: skip
 
 
