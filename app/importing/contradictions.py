@@ -20,9 +20,7 @@ class VocabularyInvalid(InvalidRequest):
     code = "invalid_vocabulary"
 
 
-def check_contradictions(
-    tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers
-) -> None:
+def check_contradictions(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
     """Warn about answers that the vocabulary makes unlikely. `ordinary` contains the words that are not special.
 
     Raises VocabularyInvalid if a text can never contain more than half of the words.

@@ -12,7 +12,6 @@ import tokenizers
 from tokenizers import models, processors
 
 from app import strict_json
-from app.errors import InvalidRequest
 from app.importing.contradictions import VocabularyInvalid, check_contradictions
 from app.importing.extras import VOCABULARIES, find
 from app.importing.keras_texts import is_keras_tokenizer, keras_tokenizer
@@ -72,7 +71,7 @@ def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Toke
 
 
 def _accept(answers: Answers, field: str, value: str, reason: str) -> None:
-    """Record `value`, the only possible answer for `field`. Raises VocabularyInvalid if the user gave another answer."""
+    """Record `value`, the only possible answer for `field`. Raises VocabularyInvalid for another answer."""
     answer = answers.get(field)
     if answer is None:
         answers.assumed.append(f"{field}={value}: {reason}")

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.db.paging import Page, cut
 from app.db.tables import JobRow
-from app.jobs.records import BATCH, EVALUATION, QUEUED, RUNNING, Job
-from app.jobs.selection import HEAD_START, queue_time
+from app.jobs.queue_order import queue_time, queue_time_of
+from app.jobs.records import BATCH, QUEUED, RUNNING, Job
 
 
 def get(session: Session, job_id: str) -> Job | None:
@@ -70,7 +70,7 @@ def count_before(session: Session, job: Job) -> int:
 
     An auto job counts once, without its trials. Batches do not count, because they run in a separate lane.
     """
-    own = job.created_at - (HEAD_START if job.kind == EVALUATION else 0.0)
+    own = queue_time_of(job)
     earlier = or_(queue_time() < own, and_(queue_time() == own, JobRow.id < job.id))
     first = or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, earlier))
     before = or_(JobRow.status == RUNNING, and_(JobRow.status == QUEUED, first))

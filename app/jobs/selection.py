@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 from app.db import leases
 from app.db.tables import JobRow
 from app.jobs import trials
-from app.jobs.records import BATCH, EVALUATION, QUEUED, RUNNING
-
-HEAD_START = 86_400.0  # seconds by which evaluations, which are short, go before training jobs of the same priority
+from app.jobs.queue_order import queue_time
+from app.jobs.records import BATCH, QUEUED, RUNNING
 
 
 def expired(now: float) -> ColumnElement[bool]:
@@ -28,22 +27,13 @@ def claimable(now: float, busy: Collection[str]) -> ColumnElement[bool]:
     return and_(allowed, JobRow.owner.not_in(busy)) if busy else allowed
 
 
-def queue_time() -> ColumnElement[float]:
-    """The time by which jobs of the same priority are ordered.
-
-    An evaluation goes before the training jobs that were created up to HEAD_START seconds before it. Because the head
-    start is limited, training jobs cannot wait forever.
-    """
-    return JobRow.created_at - case((JobRow.kind == EVALUATION, HEAD_START), else_=0.0)
-
-
 def lock_next(session: Session, now: float, kinds: Collection[str], busy: Collection[str]) -> Any:
     """Lock the next job to claim, if any. Return its id, its status, its lease, and whether it has trials.
 
-    Among jobs of the same priority, the one with the earliest `queue_time` is next. If only batches are selected, owners take turns instead, so
-    that many batches of one owner do not delay those of others. The next batch is then the oldest batch of the owner
-    whose latest batch started first. Owners without a started batch come before all others. Batches that have started
-    are continued first.
+    Among jobs of the same priority, the one with the earliest `queue_time` is next. If only batches are selected,
+    owners take turns instead, so that many batches of one owner do not delay those of others. The next batch is then
+    the oldest batch of the owner whose latest batch started first. Owners without a started batch come before all
+    others. Batches that have started are continued first.
     """
     began = (
         select(JobRow.owner, func.max(JobRow.started_at).label("latest"))

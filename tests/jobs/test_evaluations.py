@@ -15,8 +15,8 @@ from app.files.service import Files
 from app.jobs.claims import JobClaims
 from app.jobs.evaluation_request import EvaluationRequest
 from app.jobs.evaluations import Evaluations
+from app.jobs.queue_order import HEAD_START
 from app.jobs.records import EVALUATION, SUCCEEDED
-from app.jobs.selection import HEAD_START
 from app.registry.garbage import load_references
 from app.registry.records import Version
 from app.registry.service import Registry

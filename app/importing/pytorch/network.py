@@ -136,7 +136,7 @@ def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers
 
 
 def _add_function_before_scores(fields: dict[str, Any], roles: Roles, answers: Answers) -> str:
-    """Add the function between the steps and the layers that score them. Returns its description, which ends in ", "."""
+    """Add the function between the steps and the layers that score them. Returns the start of a description."""
     first = roles.scorer[0].name
     reason = (
         f"no function is applied to the steps before {first!r}, as in {first}(steps); for {first}(torch.tanh(steps)), "
