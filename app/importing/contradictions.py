@@ -25,14 +25,13 @@ def check_contradictions(tokenizer: Tokenizer, ordinary: list[str], words: Mappi
 
     Raises VocabularyInvalid if a text can never contain more than half of the words.
     """
-    split, unknown = answers.get("split"), _ids(tokenizer, MARK)
-    if split in MARKING and not any(map(is_mark, ordinary)) and unknown:
+    split = answers.get("split")
+    if split in MARKING and not any(map(_is_mark, ordinary)) and _ids(tokenizer, MARK):
         answers.assumed.append(
             f"split={split}: the vocabulary contains no marks as tokens, so each mark in a text becomes an unknown "
             "word; check how the program treats marks"
         )
-    cased = any(word.lower() != word.upper() for word in ordinary)
-    if answers.get("lowercase") == "no" and cased and all(word == word.lower() for word in ordinary):
+    if answers.get("lowercase") == "no" and _is_lowercase(ordinary):
         answers.assumed.append(
             "lowercase=no: the vocabulary contains no capital letters, so every word with a capital letter is an "
             "unknown word; if the program lowercases texts, the answer is yes"
@@ -40,9 +39,14 @@ def check_contradictions(tokenizer: Tokenizer, ordinary: list[str], words: Mappi
     _check_reach(tokenizer, ordinary, words, answers)
 
 
-def is_mark(word: str) -> bool:
+def _is_mark(word: str) -> bool:
     """Whether a token is a single character that is neither a letter, nor a digit, nor white space."""
     return len(word) == 1 and not word.isalnum() and not word.isspace()
+
+
+def _is_lowercase(words: list[str]) -> bool:
+    """Whether words have lower-case letters and no capital letters. Many languages have neither."""
+    return any(word != word.upper() for word in words) and all(word == word.lower() for word in words)
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
@@ -52,7 +56,7 @@ def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, 
     if not lost:
         return
     shown = listed([repr(word) for word in lost[:SHOWN]], "and")
-    marks = "the vocabulary contains marks as tokens, but " if all(map(is_mark, lost)) else ""
+    marks = "the vocabulary contains marks as tokens, but " if all(map(_is_mark, lost)) else ""
     text = f"{marks}splitting a text never produces {quantity(len(lost), 'word')} of the vocabulary, such as {shown}"
     if len(lost) > len(candidates) / 2:
         raise VocabularyInvalid(f"{text}; texts must be split or lowercased in another way", param="split")

@@ -13,8 +13,7 @@ HEAD_START = 86_400.0  # seconds by which evaluations, which are short, go befor
 def queue_time() -> ColumnElement[float]:
     """The time by which jobs of the same priority are ordered.
 
-    An evaluation goes before the training jobs that were created up to HEAD_START seconds before it. Because the head
-    start is limited, training jobs cannot wait forever.
+    Evaluations have a limited head start over training jobs, so that training jobs cannot wait forever.
     """
     return JobRow.created_at - case((JobRow.kind == EVALUATION, HEAD_START), else_=0.0)
 
