@@ -25,7 +25,7 @@ def address_of(settings: Settings) -> tuple[socket.AddressFamily, tuple[str, int
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `address` is a literal loopback address. Resolves no names, because a client may control the result."""
+    """Whether `address` is a literal loopback address. Never resolves names: a client may control the result."""
     try:
         return ipaddress.ip_address(address.strip("[]").partition("%")[0]).is_loopback
     except ValueError:

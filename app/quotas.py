@@ -62,15 +62,15 @@ def parse(text: str, names: Collection[str]) -> Quotas:
     """
     if text and not names:
         raise SettingError(f"{_SETTING} applies to API keys, but {PREFIX}API_KEYS is not set")
-    given: dict[str, Quota] = {}
+    by_key: dict[str, Quota] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         key, separator, amounts = part.rpartition(":")
-        if not separator or key in given or key not in (*names, DEFAULT):
-            problem = "occurs twice" if key in given else f"is not the name of a key in {PREFIX}API_KEYS"
+        if not separator or key in by_key or key not in (*names, DEFAULT):
+            problem = "occurs twice" if key in by_key else f"is not the name of a key in {PREFIX}API_KEYS"
             raise SettingError(f"{_SETTING}: {(key or part)!r} {problem}; write name:requests=60+tokens=100000")
-        given[key] = Quota(**dict(_amounts(key, amounts)))
-    default = given.pop(DEFAULT, UNLIMITED)
-    return Quotas(MappingProxyType({name: given.get(name, default) for name in names}))
+        by_key[key] = Quota(**dict(_amounts(key, amounts)))
+    default = by_key.pop(DEFAULT, UNLIMITED)
+    return Quotas(MappingProxyType({name: by_key.get(name, default) for name in names}))
 
 
 def _amounts(key: str, text: str) -> Iterator[tuple[str, int]]:

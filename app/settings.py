@@ -167,11 +167,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @cached_property
     def socket_dir(self) -> Path:
-        """The folder for engines' sockets: the run folder, or a private one if the run folder's path is too long."""
-        if len(os.fsencode(self.run_dir)) <= SOCKET_PATH_LIMIT:
-            return self.run_dir
-        name = hashlib.sha256(os.fsencode(self.run_dir)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"ostinato-{os.getuid()}-{name}"
+        """The folder for engines' sockets: the run folder, or a private temporary one if its path is too long."""
+        name = f"ostinato-{os.getuid()}-{hashlib.sha256(os.fsencode(self.run_dir)).hexdigest()[:16]}"
+        short = Path("/tmp") / name
+        folders = (self.run_dir, Path(tempfile.gettempdir()) / name)
+        return next((folder for folder in folders if len(os.fsencode(folder)) <= SOCKET_PATH_LIMIT), short)
 
     @property
     def training_bytes(self) -> int:

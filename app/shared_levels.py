@@ -82,11 +82,11 @@ class SharedLevels:
     @contextmanager
     def locked(self, slot: int) -> Iterator[None]:
         """Exclude other processes while a level is read and written, unless one of them keeps the lock too long."""
-        held = self._file is not None and self._lock(self._file, slot)
+        is_locked = self._file is not None and self._lock(self._file, slot)
         try:
             yield
         finally:
-            if held and self._file is not None:
+            if is_locked and self._file is not None:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, ENTRY.size, slot * ENTRY.size)
 
     def _lock(self, file: int, slot: int) -> bool:

@@ -11,7 +11,7 @@ _BOUNDS = {"<=": "of at most", ">=": "of at least", "<": "below", ">": "above"}
 _LARGE = 1e4  # from here on, float32 has too few decimal places for numbers such as times and coordinates
 
 
-def counted(number: int, noun: str) -> str:
+def quantity(number: int, noun: str) -> str:
     """Format a number with its noun, in the singular or plural: "1 layer", "2 layers", "12,000 rows"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 

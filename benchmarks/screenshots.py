@@ -118,25 +118,25 @@ def main() -> int:
     options.add_argument("--url", default="http://127.0.0.1:8000")
     options.add_argument("--all", type=Path, metavar="FOLDER", help="save all views, light and dark, wide and narrow")
     options.add_argument("--place", help="the view in the README's picture, such as models/reviews/1")
-    given = options.parse_args()
+    arguments = options.parse_args()
     program = chromium()
     if program is None:
         print("Chromium is missing; install the package `chromium`", file=sys.stderr)
         return 1
-    views = list(places(given.url))
+    views = list(places(arguments.url))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        if given.all is None:
-            shown = given.place or dict(views).get("version", "")
-            photograph(browser, given.url, [("version", shown, PICTURE)], SIZES["wide"], "light")
-            photograph_docs(browser, given.url)
-            photograph_training(browser, given.url)
+        if arguments.all is None:
+            shown = arguments.place or dict(views).get("version", "")
+            photograph(browser, arguments.url, [("version", shown, PICTURE)], SIZES["wide"], "light")
+            photograph_docs(browser, arguments.url)
+            photograph_training(browser, arguments.url)
         else:
-            given.all.mkdir(parents=True, exist_ok=True)
+            arguments.all.mkdir(parents=True, exist_ok=True)
             for scheme in SCHEMES:
                 for size, width in SIZES.items():
-                    shots = [(name, place, given.all / f"{name}-{scheme}-{size}.png") for name, place in views]
-                    photograph(browser, given.url, shots, width, scheme)
+                    shots = [(name, place, arguments.all / f"{name}-{scheme}-{size}.png") for name, place in views]
+                    photograph(browser, arguments.url, shots, width, scheme)
         browser.close()
     return 0
 

@@ -246,7 +246,7 @@ class State:
     def _write(self, slot: int, layers: Sequence[Sequence[Tensor]] | None, position: int) -> None:
         """Overwrite a slot with `layers` (or empty it if None), and zero everything beyond its new position."""
         index, positions = self._index(slot), self._storage.positions
-        # Emptying a slot that is not allocated needs no work, because new tensors are zero.
+        # A slot that is not allocated does not need to be emptied, because new tensors are zero.
         if layers is not None or index < self._storage.rows:
             # This may replace the tensors. Views of the old ones in `layers` stay valid, because growing copies values.
             self._storage.reserve(index + 1, position)

@@ -199,7 +199,7 @@ def _places(counts: list[int], steps: int, start_B: Tensor, reach: int) -> Place
     """Return the cache entries for the real steps of a call: counts[b] steps of row b, from position start_B[b] on."""
     device = start_B.device
     if steps == 1 and all(counts):
-        # The usual decode step: every row has one real step, so the new keys and values need no gather.
+        # The usual decode step: every row has one real step, so the new keys and values do not need a gather.
         return Places(torch.arange(len(counts), device=device), None, start_B, reach)
     real = [(row, step) for row, count in enumerate(counts) for step in range(count)]
     row_N, step_N = torch.tensor(real, dtype=torch.int64, device=device).view(-1, 2).unbind(1)

@@ -41,6 +41,7 @@ ENVIRONMENT_PASSERS = {
     "app/files/preview.py",
     "app/jobs/estimates.py",
     "app/process_tuning.py",  # passes settings to OpenMP
+    "app/training/run/sandbox.py",  # lets programs read the folders of LD_LIBRARY_PATH
 }  # pass it to child processes
 PLAIN_MODELS = ("catalog", "choices", "config", "constraints", "cost", "fields", "parameters", "weight_format")
 MODELS_WITHOUT_TORCH = {f"models/{name}.py" for name in PLAIN_MODELS}
@@ -73,7 +74,7 @@ def imported(tree: ast.Module) -> set[str]:
 
 
 def modules_imported(tree: ast.Module) -> Iterator[str]:
-    """The modules that a file imports, also in functions. `from a import b` yields `a.b`, even if b is no module."""
+    """The modules that a file imports, also in functions. `from a import b` yields `a.b`, even if b is not a module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,4 +1,4 @@
-"""Checks of the compose file that need no Docker."""
+"""Checks of the compose file that do not need Docker."""
 
 from __future__ import annotations
 

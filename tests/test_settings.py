@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,12 @@ def test_a_deep_data_folder_still_has_usable_sockets(tmp_path: Path) -> None:
         chosen = settings.load({}, data_dir=f"/{'d' * length}")
         assert len(str(chosen.socket_dir / "engine-10.sock.heartbeat")) <= 103, length
     assert settings.load({}, data_dir="/x").socket_dir == Path("/x/run")
+
+
+def test_a_long_temporary_folder_is_not_used_for_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "t" * 80)
+    chosen = settings.load({}, data_dir="/" + "d" * 100)
+    assert chosen.socket_dir.parent == Path("/tmp")
 
 
 def test_every_setting_has_a_description() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from app.wording import counted, listed, shortest, type_in_words
+from app.wording import listed, quantity, shortest, type_in_words
 
 
 def test_one_is_singular() -> None:
-    assert [counted(n, "row") for n in (0, 1, 2, 12_000)] == ["0 rows", "1 row", "2 rows", "12,000 rows"]
+    assert [quantity(n, "row") for n in (0, 1, 2, 12_000)] == ["0 rows", "1 row", "2 rows", "12,000 rows"]
 
 
 def test_the_last_word_of_a_list_is_joined() -> None:

@@ -116,7 +116,7 @@ class BatchAnswering:
 
 
 def _pending(path: Path, spool: Spool) -> Iterator[NumberedRequest]:
-    return (numbered for numbered in batch_input.requests(path) if numbered.position not in spool.answered)
+    return (numbered for numbered in batch_input.requests(path) if numbered.position not in spool.answered_indices)
 
 
 @asynccontextmanager

@@ -60,7 +60,7 @@ class RouteReply:
 
 
 class RequestHead(msgspec.Struct, frozen=True):
-    """The fields of a body that the batch program reads. `model` is JSON, and empty if the body names no model."""
+    """The fields of a body that the batch program reads. `model` is JSON, or empty if it is missing in the body."""
 
     model: msgspec.Raw = msgspec.Raw()
     stream: Any = None

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from app.checkpoint.weights import SIZES, TensorEntry, read_header
 from app.errors import CheckpointInvalid
-from app.wording import counted
+from app.wording import quantity
 
 CHUNK = 2**22  # bytes read at a time; a multiple of the size of every dtype, and small enough for the CPU's cache
 SHOWN = 10  # maximum number of tensors in a message
@@ -32,7 +32,7 @@ def check_finite(path: Path) -> None:
             if count := _count_not_finite(file, entry):
                 bad.append(f"{name[:NAME_SHOWN]!r} {entry.shape}: {count:,} of {entry.elements:,}")
     if bad:
-        more = [f"and {counted(len(bad) - SHOWN, 'more tensor')}"] if len(bad) > SHOWN else []
+        more = [f"and {quantity(len(bad) - SHOWN, 'more tensor')}"] if len(bad) > SHOWN else []
         raise CheckpointInvalid(
             f"{path.name} contains weights that are NaN or infinite, so the network cannot compute results; the "
             "training run may have diverged: save an earlier checkpoint. The tensors are "

@@ -13,7 +13,7 @@ from app.cli.output import MOST_LISTED, Json, aliases_of, connect, headline, pri
 from app.cli.shapes import used_fields
 from app.errors import InvalidRequest, did_you_mean
 from app.wire.measurement import shows_calibration_error, too_few
-from app.wording import counted, listed
+from app.wording import listed, quantity
 from models.choices import ARCHITECTURES
 
 UNLIMITED = 1_000_000  # table width in characters if the output is not a terminal
@@ -112,7 +112,7 @@ def compare(
             "rows"
         )
     if hidden := len(metrics) - len(shown):
-        print(f"not shown: {counted(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'} (use --all)")
+        print(f"not shown: {quantity(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'} (use --all)")
 
 
 def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[str], list[list[str]]]:

@@ -17,7 +17,7 @@ from app.errors import InvalidRequest
 from app.wire.measurement import SELECTING_ROWS, consequences, too_few
 from app.wire.training_options import VALIDATION_SPLIT, Columns
 from app.wire.training_rules import linear_complaint
-from app.wording import counted
+from app.wording import quantity
 
 if TYPE_CHECKING:
     from app.training.data.checking import DataReport
@@ -151,7 +151,7 @@ def _sizes(result: DataReport) -> str:
     if "rows" not in result.report:
         characters = result.report["characters"]
         parts = ", ".join(f"{count:,} in the {split} file" for split, count in characters.items())
-        return f"plain text for generation, {counted(sum(characters.values()), 'character')}" + (
+        return f"plain text for generation, {quantity(sum(characters.values()), 'character')}" + (
             f" ({parts})" if len(characters) > 1 else ""
         )
     rows = result.report["rows"]
@@ -159,7 +159,7 @@ def _sizes(result: DataReport) -> str:
     lengths = result.report["lengths"].values()
     shortest, longest = min(split["min"] for split in lengths), max(split["max"] for split in lengths)
     median = next(iter(lengths))["median"]
-    size = counted(sum(rows.values()), "row")
+    size = quantity(sum(rows.values()), "row")
     size += f" for {result.task}" + f" ({splits})" * bool(splits)
     return f"{size}; {shortest:,} to {longest:,} {result.unit}, median {median:,}"
 
@@ -199,7 +199,7 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded", as_json: b
         remedy = f"Fix these rows (the file cannot be read after {error.unread}, so later rows are not checked)"
     else:
         remedy = error.remedy + _leaving_out(error)
-    return InvalidRequest(f"{counted(error.rows, 'row')} cannot be used: {error.kinds()}. {remedy}; {outcome}")
+    return InvalidRequest(f"{quantity(error.rows, 'row')} cannot be used: {error.kinds()}. {remedy}; {outcome}")
 
 
 def _leaving_out(error: BadRows) -> str:

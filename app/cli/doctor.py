@@ -18,7 +18,7 @@ from app import settings
 from app.cli.output import Json, located, print_json, size, table
 from app.cli.serve import DataDir
 from app.errors import OstinatoError
-from app.wording import counted
+from app.wording import quantity
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -92,7 +92,7 @@ def check_processor() -> Finding:
         flags = ""
     bfloat16 = "amx_bf16" in flags or "avx512_bf16" in flags
     hint = ", with bfloat16 instructions" if bfloat16 else ""
-    return Finding("processor", "ok", counted(settings.cores(), "core") + hint)
+    return Finding("processor", "ok", quantity(settings.cores(), "core") + hint)
 
 
 def check_memory() -> Finding:
@@ -119,7 +119,7 @@ def check_address(chosen: Settings) -> Finding:
     from app.binding import check_bind
 
     check_bind(chosen)
-    return Finding("address", "ok", f"{chosen.host}:{chosen.port}, {counted(len(chosen.keys), 'key')}")
+    return Finding("address", "ok", f"{chosen.host}:{chosen.port}, {quantity(len(chosen.keys), 'key')}")
 
 
 def check_database(chosen: Settings) -> Finding:
@@ -158,7 +158,7 @@ def check_programs(chosen: Settings) -> Finding:
         )
     restarts = sum(p.restarts for p in running)
     state = "warning" if restarts else "ok"
-    return Finding("programs", state, ", ".join(p.program for p in running) + f"; {counted(restarts, 'restart')}")
+    return Finding("programs", state, ", ".join(p.program for p in running) + f"; {quantity(restarts, 'restart')}")
 
 
 def check_service(chosen: Settings) -> Finding:

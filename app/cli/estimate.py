@@ -7,7 +7,7 @@ from typing import Any
 
 from app.cli.output import print_json, size
 from app.cli.wording import in_own_words
-from app.wording import counted
+from app.wording import quantity
 
 
 def show_estimate(estimate: dict[str, Any], as_json: bool, printed: Sequence[str] = ()) -> None:
@@ -28,11 +28,11 @@ def show_estimate(estimate: dict[str, Any], as_json: bool, printed: Sequence[str
 
 def line(plan: dict[str, Any]) -> str:
     """Format a training run: `gru: 2 layers of 192, 1.3 M parameters, about 240 MB; 3,100 steps: about 4 min 10 s`."""
-    layers = f"{counted(plan['layers'], 'layer')} of {plan['width']}, " if plan["layers"] else ""
+    layers = f"{quantity(plan['layers'], 'layer')} of {plan['width']}, " if plan["layers"] else ""
     head = f"{plan['architecture']}: {layers}{_millions(plan['parameters'])} parameters"
     earlier, seconds = plan["ends_earlier"], plan["seconds"]["total"]
     upper = "up to " if earlier else ""
-    steps = f"{upper}{counted(plan['steps'], 'step')}: " if plan["steps"] else ""
+    steps = f"{upper}{quantity(plan['steps'], 'step')}: " if plan["steps"] else ""
     time = f"{'at most ' if earlier else ''}about {spoken(seconds)} on this machine"
     return f"{head}, about {size(plan['memory']['total'])}; {steps}{time}" + (f" ({earlier})" if earlier else "")
 

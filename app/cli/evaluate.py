@@ -10,7 +10,7 @@ import typer
 
 from app.cli.data import as_regular_files, check_evaluation
 from app.cli.export import check_target, save
-from app.cli.follow import follow
+from app.cli.follow import follow, queued
 from app.cli.options import collect, with_fields
 from app.cli.outcome import failure
 from app.cli.output import Json, connect, print_json, table, warn
@@ -19,7 +19,7 @@ from app.errors import InvalidRequest
 from app.jobs.limits import FILE_ID
 from app.wire.measurement import shown_metric, too_few, verdict
 from app.wire.training_options import Columns
-from app.wording import counted
+from app.wording import quantity
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -81,7 +81,7 @@ def evaluate(
     if as_json:
         print_json(job)
     elif not wait:
-        print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
+        print(queued(job))
     else:
         print_report(job)
     if wait and job["status"] != "succeeded":
@@ -148,7 +148,7 @@ def summary(job: dict[str, Any]) -> Iterator[str]:
 def _figures(metrics: dict[str, Any]) -> str:
     if too_few(metrics.get("rows")):
         return verdict(metrics["rows"])
-    count = counted(metrics["rows"], "row") if "rows" in metrics else counted(metrics.get("tokens", 0), "token")
+    count = quantity(metrics["rows"], "row") if "rows" in metrics else quantity(metrics.get("tokens", 0), "token")
     shown = [shown_metric(name, metrics[name]) for name in FIGURES if metrics.get(name) is not None]
     return ", ".join([count, *shown])
 

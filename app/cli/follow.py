@@ -15,7 +15,7 @@ from app.cli.wording import in_own_words
 from app.errors import OstinatoError
 from app.wire.measurement import shown_metric, too_few, verdict
 from app.wire.waiting import waits_for_disk
-from app.wording import counted
+from app.wording import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -49,6 +49,18 @@ def path_of(job_id: str) -> str:
     """The API path of a training job or evaluation."""
     root = "/v1/evaluations" if is_evaluation(job_id) else "/v1/fine_tuning/jobs"
     return f"{root}/{job_id}"
+
+
+def jobs_ahead(count: int) -> str:
+    """The beginning of a sentence: "1 job is ahead" or "3 jobs are ahead"."""
+    return f"{quantity(count, 'job')} {'is' if count == 1 else 'are'} ahead"
+
+
+def queued(job: dict[str, Any]) -> str:
+    """Describe a job that was queued, its place in the queue, and the command that follows it."""
+    before = job.get("jobs_before")
+    place = f"; {jobs_ahead(before)} of it" if before else ""
+    return f"{job['id']} is queued{place}; follow it with: ostinato jobs follow {job['id']}"
 
 
 class Follower:
@@ -97,7 +109,7 @@ class Follower:
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""
-        return f"waiting: {counted(before, 'job')} {'is' if before == 1 else 'are'} ahead of this one"
+        return f"waiting: {jobs_ahead(before)} of this one"
 
     @property
     def trial(self) -> str:

@@ -27,8 +27,8 @@ OWN_OPTIONS = ("task", "heads")  # fields that have their own options; the other
 class WeightsOptions:
     """The command-line options for importing weights.
 
-    `fields` contains the values of `--set`, `--task` and `--heads`. `given` maps copies of pipes to the paths that the
-    user gave.
+    `fields` contains the values of `--set`, `--task` and `--heads`. `original_paths` maps copies of pipes to the
+    paths that the user gave.
     """
 
     source: Path
@@ -37,7 +37,7 @@ class WeightsOptions:
     vocabulary: Path | None = None
     allow_pickle: bool = False
     fields: dict[str, str] = field(default_factory=dict)
-    given: dict[str, str] = field(default_factory=dict)
+    original_paths: dict[str, str] = field(default_factory=dict)
 
     def command(self) -> str:
         """The command line with these options, quoted for a shell."""
@@ -47,7 +47,7 @@ class WeightsOptions:
         parts += ["--vocabulary", str(self.vocabulary)] if self.vocabulary is not None else []
         for name, value in self.fields.items():
             parts += [f"--{name}", value] if name in OWN_OPTIONS else ["--set", f"{name}={value}"]
-        return shlex.join(self.given.get(part, part) for part in parts)
+        return shlex.join(self.original_paths.get(part, part) for part in parts)
 
     def with_answer(self, name: str, answer: str) -> WeightsOptions:
         """Return a copy of these options that includes the answer to one question."""
@@ -80,7 +80,7 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
             f"--allow-pickle-tensors to read its tensors without running anything:\n"
             f"  {replace(options, allow_pickle=True).command()}"
         )
-    asked = False
+    has_asked = False
     while True:
         try:
             converted = convert(
@@ -94,9 +94,9 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
         except ImportQuestion as error:
             if not sys.stdin.isatty():
                 raise _with_command(error, options) from None
-            options, asked = _ask(error, options), True
+            options, has_asked = _ask(error, options), True
             continue
-        if asked:
+        if has_asked:
             warn(f"to repeat this import: {options.command()}")
         return converted
 

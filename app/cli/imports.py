@@ -99,18 +99,18 @@ def import_version(
     if not source.exists():
         raise InvalidRequest(f"{source} does not exist")
     with ExitStack() as stack:
-        given: dict[str, str] = {}
-        source = Path(_without_pipe(str(source), given, stack))
-        labels, probe = (value and _without_pipe(value, given, stack) for value in (labels, probe))
-        vocabulary = vocabulary and Path(_without_pipe(str(vocabulary), given, stack))
-        shown = given.get(str(source), str(source))
+        original_paths: dict[str, str] = {}
+        source = Path(_without_pipe(str(source), original_paths, stack))
+        labels, probe = (value and _without_pipe(value, original_paths, stack) for value in (labels, probe))
+        vocabulary = vocabulary and Path(_without_pipe(str(vocabulary), original_paths, stack))
+        shown = original_paths.get(str(source), str(source))
         keras = is_keras(source)
         if not keras and (kind := describe(source)):
             raise InvalidRequest(f"{shown} is {kind}")
         own = {"labels": labels, "vocabulary": vocabulary, "task": task, "heads": heads}
         if keras or is_model_directory(source) or is_gguf(source) or is_weights(source):
             fields = read_fields(options or [], {key: str(value) for key, value in own.items() if value is not None})
-            of_weights = WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields, given)
+            of_weights = WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields, original_paths)
             _import_weights(of_weights, probe, as_json)
             return
         _check_checkpoint(source, shown)
@@ -125,10 +125,11 @@ def import_version(
         _import_checkpoint(source, name, probe, as_json)
 
 
-def _without_pipe(value: str, given: dict[str, str], stack: ExitStack) -> str:
-    """If `value` is a pipe, which can be read only once, copy it, record it in `given`, and return the copy's path.
+def _without_pipe(value: str, original_paths: dict[str, str], stack: ExitStack) -> str:
+    """If `value` is a pipe, copy it, because it can be read only once, and return the copy's path.
 
-    Any other value is returned unchanged. A copy of weights gets the usual suffix of its format.
+    Records the copy in `original_paths`. Any other value is returned unchanged. A copy of weights gets the usual suffix
+    of its format.
     """
     path = Path(value)
     try:
@@ -147,7 +148,7 @@ def _without_pipe(value: str, given: dict[str, str], stack: ExitStack) -> str:
                 shutil.copyfileobj(stream, file)
     except OSError as error:
         raise InvalidRequest(f"cannot read {value}: {error.strerror or error}") from None
-    given[str(copy)] = value
+    original_paths[str(copy)] = value
     return str(copy)
 
 

@@ -23,7 +23,7 @@ from app.errors import InvalidRequest
 from app.wire.engine import TERMINAL_MAX_TOKENS
 from app.wire.file_formats import TABLES
 from app.wire.training_options import Columns
-from app.wording import counted
+from app.wording import quantity
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -174,7 +174,7 @@ def _save(results: Iterable[tuple[InputRow, Any, Any]], output: Path, top_k: int
         print_json({"path": str(output), "rows": saved.rows})
     else:
         encoding = f", {saved.encoding}" * bool(saved.encoding)
-        print(f"saved {output} ({counted(saved.rows, 'row')}{encoding})")
+        print(f"saved {output} ({quantity(saved.rows, 'row')}{encoding})")
 
 
 def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:
@@ -189,7 +189,7 @@ def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) 
     if not sent:
         raise InvalidRequest("there is no text to classify")
     if empty:
-        warn(f"warning: {counted(empty, 'row')} without a text {'has' if empty == 1 else 'have'} no prediction")
+        warn(f"warning: {quantity(empty, 'row')} without a text {'has' if empty == 1 else 'have'} no prediction")
 
 
 def _merge(results: list[tuple[InputRow, Any, Any]]) -> dict[str, Any]:

@@ -135,8 +135,8 @@ def collect(values: dict[str, Any], struct: type[msgspec.Struct], suffix: str = 
         inner = _struct(field.type)
         if inner is not None:
             own = {f"{field.name}_{name}": name for name in inner.__struct_fields__}
-            given = {name: values[option] for option, name in own.items() if values.get(option) is not None}
-            options[field.name] = {name: _listed(inner, name, value) for name, value in given.items()} or None
+            inner_values = {name: values[option] for option, name in own.items() if values.get(option) is not None}
+            options[field.name] = {name: _listed(inner, name, value) for name, value in inner_values.items()} or None
         else:
             options[field.name] = values.get(field.name + suffix)
     return {name: _parse(name, value) for name, value in options.items() if value is not None}

@@ -50,10 +50,10 @@ def answers_of(
     column if a text may have several labels. With `with_sets`, the last column contains prediction sets or intervals.
     """
     answer: Callable[[dict[str, Any]], list[str]]
-    given = [item for item in items if item is not None]
-    if is_value := any(item.get("value") is not None for item in given):
+    answers = [item for item in items if item is not None]
+    if is_value := any(item.get("value") is not None for item in answers):
         columns, answer = ["value"], _value
-    elif (top_k or 1) > 1 or any(item.get("labels") is not None for item in given):
+    elif (top_k or 1) > 1 or any(item.get("labels") is not None for item in answers):
         columns, answer = ["labels and scores"], partial(_labels_and_scores, is_top=bool(top_k))
     else:
         columns, answer = ["label", "score"], _label_and_score

@@ -17,7 +17,7 @@ from app.errors import InvalidRequest
 from app.wire.file_formats import TABLE_SUFFIXES, TABLES, format_of
 from app.wire.training_options import Columns
 from app.wire.training_rules import is_encoding
-from app.wording import counted, listed
+from app.wording import listed, quantity
 
 if TYPE_CHECKING:
     from app.training.data.files import Source
@@ -213,7 +213,7 @@ def read_rows(path: Path, options: TableOptions) -> Iterator[InputRow]:
             _warn(source, printed)
         if left_out.rows:
             verb = "is" if left_out.rows == 1 else "are"
-            count = counted(left_out.rows, "row")
+            count = quantity(left_out.rows, "row")
             warn(f"warning: {count} that cannot be used {verb} left out: {left_out.summary()}")
         style = _style_of(source)
         for row in read_texts(layout, ignore, whole=options.whole):

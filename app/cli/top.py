@@ -12,7 +12,7 @@ import typer
 
 from app.cli.output import Json, connect, print_json, size, table_lines
 from app.errors import OstinatoError
-from app.wording import counted
+from app.wording import quantity
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -118,7 +118,7 @@ class Measurement:
         lines = [f"queue: {report['waiting']:.0f} waiting, {report['rejected_per_second']:.1f} rejected/s"]
         for engine in report["engines"]:
             busy = f", busy for {engine['busy_seconds']:.1f} s" if engine["busy_seconds"] >= 0.1 else ""
-            lines += ["", f"engine {engine['pid']}: {engine['device']}, {counted(engine['threads'], 'thread')}{busy}"]
+            lines += ["", f"engine {engine['pid']}: {engine['device']}, {quantity(engine['threads'], 'thread')}{busy}"]
             lines += table_lines(COLUMNS, map(_cells, engine["versions"]), "no version is loaded")
         return lines if report["engines"] else [*lines, "", "no engine is running"]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 from app.wire.training_options import Columns, LoraOptions, TrainingOptions
-from app.wording import counted, type_in_words
+from app.wording import quantity, type_in_words
 
 _ROUTES = {
     "POST /v1/files": "`ostinato files upload`",
@@ -79,7 +79,7 @@ def _condition(match: re.Match[str]) -> str:
 
 
 def _length(match: re.Match[str]) -> str:
-    return f"must have {_BOUNDS[match[1]]} {counted(int(match[2]), 'character')}"
+    return f"must have {_BOUNDS[match[1]]} {quantity(int(match[2]), 'character')}"
 
 
 # Reasons for refusing a value in Pydantic's words -> phrase

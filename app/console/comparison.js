@@ -1,23 +1,22 @@
 // Describes in words how two models compare on the same rows, and whether the difference may be due to chance.
 
-import { architecture, number, phrase } from "./format.js";
-import { show, tooFew } from "./quality.js";
+import { architecture, figure, number, pValue, phrase } from "./format.js";
+import { tooFew } from "./quality.js";
 
 const LOWER_IS_BETTER = new Set(["bits_per_character"]);
 const UNLIKELY = 0.05;  // as in app/training/baseline/comparison.py
 
 const start = (name) => name.replace(/^this /, "This ");
-const pValue = (p) => (p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`);
 
 // first, second: {name, value}, with the value of a metric. p: the p-value of a paired test, if there was one.
 export function comparisonInWords([first, second], metric, { test, p, on = "on the same rows" } = {}) {
-  const [a, b] = [show(metric, first.value), show(metric, second.value)];
+  const [a, b] = [figure(metric, first.value), figure(metric, second.value)];
   const figures = metric === "bits_per_character" ? `${a} and ${b} bits per character ${on}` : `${phrase(metric)} ${a} and ${b} ${on}`;
   const tested = p === undefined ? "" : ` (${test === "McNemar" ? "McNemar’s test" : test}, ${pValue(p)})`;
   if (first.value === second.value && !(p < UNLIKELY)) return `${start(first.name)} and ${second.name} are equally good: ${figures}${tested}.`;
   if (p >= UNLIKELY) return `No clear difference between ${first.name} and ${second.name}: ${figures}. The difference may be due to chance${tested}.`;
   const better = first.value > second.value !== LOWER_IS_BETTER.has(metric);
-  return `${start(first.name)} is ${better ? "better" : "worse"} than ${second.name}: ${figures}.${p === undefined ? "" : ` Such a difference is unlikely to be due to chance${tested}.`}`;
+  return `${start(first.name)} is ${better ? "better" : "worse"} than ${second.name}: ${figures}.${p === undefined ? " It was not tested whether this difference may be due to chance." : ` Such a difference is unlikely to be due to chance${tested}.`}`;
 }
 
 const named = (metric, task) => (metric === "accuracy" && task === "multilabel" ? "exact_match_accuracy" : metric);

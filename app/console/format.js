@@ -1,4 +1,8 @@
-// Formats numbers, sizes, durations and times in the reader's language and time zone.
+// Formats numbers, sizes, durations and times in the reader's language and time zone. Each kind of figure has one format:
+// - shares, and metrics that are shares: per cent with one decimal (`percent`, `figure`)
+// - probabilities and thresholds: the same, with more digits near 100 % (`probability`)
+// - guaranteed limits: per cent, rounded up to two decimals (`roundedUp`)
+// - other metrics: four significant digits (`figure`); p-values: three decimals (`pValue`); counts: all digits (`number`)
 
 const NARROW = "\u202f";
 
@@ -13,6 +17,25 @@ export function number(value, digits = 4) {
 
 export const percent = (share, digits = 1) =>
   share === null || share === undefined ? "–" : `${(share * 100).toFixed(digits)}${NARROW}%`;
+
+// A probability or a threshold. Near 1, it has more digits, so that only 1 is shown as 100 %.
+export function probability(share) {
+  const rest = 100 * (1 - share);
+  return percent(share, rest > 0 && rest < 0.5 ? Math.min(6, Math.ceil(-Math.log10(rest))) : 1);
+}
+
+// A risk in per cent, rounded up as in the service's messages.
+export const roundedUp = (risk) => `${Math.ceil(Number((risk * 1e4).toPrecision(12))) / 100}${NARROW}%`;
+
+const SHARES = /(accuracy|f1|precision|recall|coverage|brier|ece|auc)/;
+const DIGITS = { minimumSignificantDigits: 4, maximumSignificantDigits: 4 };
+export function figure(name, value) {
+  if (SHARES.test(name) && Math.abs(value) <= 1) return percent(value);
+  const plain = number(value);
+  return Number.isInteger(value) || !/^-?[\d.\u202f]+$/.test(plain) ? plain : value.toLocaleString("en-US", DIGITS).replaceAll(",", NARROW);
+}
+
+export const pValue = (p) => (p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`);
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 export function bytes(count) {

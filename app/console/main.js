@@ -2,7 +2,7 @@
 
 import { events, get, key, setKey } from "./api.js";
 import { announce, h, replace } from "./dom.js";
-import { button, failure, header, icon, link, loading } from "./parts.js";
+import { button, failure, header, icon, link, loading, tray } from "./parts.js";
 import { ago } from "./format.js";
 import { forget } from "./play/models.js";
 import { signIn } from "./signin.js";
@@ -123,7 +123,7 @@ function frame() {
     h("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, "Skip to the content"),
     h("div", { class: "side" }, h("div", { class: "top" }, logo, toggle), menu,
       h("div", { class: "foot" }, h("a", { href: "/docs", class: "small" }, "API reference"), theme(), key() ? out : null)),
-    h("div", { class: "stage" }, connection, main),
+    h("div", { class: "stage" }, connection, main), tray,
   ];
 }
 

@@ -30,6 +30,7 @@ export async function sample(signal) {
   return samples[samples.length - 1];
 }
 
+const NO_ANSWER = ["following", "dry_run"];  // a client that stops following a job, or repeats a check, does not wait for an answer any longer
 const isModelRoute = (route) => !/^\/(v1\/(registry|files|fine_tuning|evaluations|uploads|engine|models|settings|traffic|queue|audit|webhook)|console|docs|redoc|openapi|metrics|livez|readyz|health|ping|version|$)/.test(route);
 
 function figures(series) {
@@ -49,7 +50,7 @@ function figures(series) {
   return {
     models, replies: replies(() => true), refused: replies((status) => status === 429), faults: replies((status) => status >= 500),
     running: sum("ostinato_num_requests_running"), waiting: sum("ostinato_num_requests_waiting"),
-    tokens: sum("ostinato_generation_tokens_total"), prompt: sum("ostinato_prompt_tokens_total"), cancelled: sum("ostinato_cancelled_total"), engines: sum("ostinato_engine_up"),
+    tokens: sum("ostinato_generation_tokens_total"), prompt: sum("ostinato_prompt_tokens_total"), cancelled: sum("ostinato_cancelled_total", ({ stage }) => !NO_ANSWER.includes(stage)), engines: sum("ostinato_engine_up"),
   };
 }
 

@@ -1,7 +1,7 @@
 // The training options, with a description of each and of its default.
 
 export const ARCHITECTURES = [
-  ["auto", "auto – the best of several"], ["linear", "Linear – n-grams only; trains in seconds"], ["gru", "GRU"],
+  ["auto", "auto – best of several"], ["linear", "Linear – n-grams only; trains in seconds"], ["gru", "GRU"],
   ["lstm", "LSTM"], ["transformer", "Transformer"], ["rnn", "RNN"],
 ];
 export const TASKS = [

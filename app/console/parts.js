@@ -1,7 +1,7 @@
 // Small components shared by all views.
 
 import { add, announce, h, replace, svg, unique } from "./dom.js";
-import { ago, moment, number } from "./format.js";
+import { ago, duration, moment, number } from "./format.js";
 
 const ICONS = {
   home: "M3 11 12 4l9 7v9h-6v-6H9v6H3z",
@@ -55,14 +55,22 @@ export function action(text, run, kind = "") {
   return element;
 }
 
+const MOST_TOASTS = 3;
+// The messages at the edge of the page. A screen reader announces only what is added to a region that already exists.
+export const tray = h("div", { id: "toasts", role: "status" });
+
 export function toast(message, tone = "good") {
-  let tray = document.getElementById("toasts");
-  if (!tray) document.body.append((tray = h("div", { id: "toasts", role: "status" })));
-  const note = h("div", { class: `toast ${tone}` }, message);
-  const close = h("button", { type: "button", class: "plain", "aria-label": "Dismiss", onclick: () => note.remove() }, "×");
-  note.append(close);
+  const note = h("div", { class: `toast ${tone}`, onkeydown: (event) => event.key === "Escape" && note.remove() }, h("span", {}, message),
+    h("button", { type: "button", class: "plain", "aria-label": "Dismiss", onclick: () => note.remove() }, "×"));
+  for (const other of [...tray.children]) if (other.firstChild.textContent === message) other.remove();  // instead of saying it twice
   tray.append(note);
-  setTimeout(() => note.remove(), tone === "bad" ? 20000 : 6000);
+  while (tray.children.length > MOST_TOASTS) tray.firstChild.remove();
+  expire(note, tone === "bad" ? 20000 : 6000);
+}
+
+// Removes a message after a time, but not while the reader points at it or has focused it.
+function expire(note, milliseconds) {
+  setTimeout(() => (note.matches(":hover, :focus-within") ? expire(note, 2000) : note.remove()), milliseconds);
 }
 
 export function header(name, about, ...actions) {
@@ -80,10 +88,12 @@ export const empty = (message, ...more) => h("div", { class: "empty" }, h("p", {
 export const loading = (message = "Loading…") => h("p", { class: "loading", role: "status" }, message);
 
 export function failure(error, retry) {
+  const busy = error.status === 429;
   const notes = [error.code && `code ${error.code}`, error.requestId && `request ${error.requestId}`].filter(Boolean);
   const missing = error.code === "missing_scope";
-  return h("div", { class: `notice ${missing ? "warn" : "bad"}${error.unreachable ? " unreachable" : ""}`, role: "alert" },
-    h("strong", {}, missing ? "This key does not have the required scope" : error.status === 404 ? "Not found" : "The action failed"), h("p", {}, error.message),
+  return h("div", { class: `notice ${missing || busy ? "warn" : "bad"}${error.unreachable ? " unreachable" : ""}`, role: "alert" },
+    h("strong", {}, missing ? "This key does not have the required scope" : busy ? "Too many requests at the moment" : error.status === 404 ? "Not found" : "The action failed"), h("p", {}, error.message),
+    busy && error.retryAfter ? h("p", {}, `Try again in ${duration(error.retryAfter)}.`) : null,
     notes.length ? h("p", { class: "small muted" }, notes.join(" · ")) : null,
     retry ? button("Try again", retry) : null);
 }

@@ -122,8 +122,8 @@ def busy_owners(session: Session, quotas: Quotas, now: float, *, alone: bool = F
         return []
     if alone:
         _take_turn(session, "")
-    held = select(JobRow.owner, func.count()).where(JobRow.status == RUNNING, leases.valid(now))
-    counts = session.execute(held.where(JobRow.owner.in_(limits)).group_by(JobRow.owner))
+    query = select(JobRow.owner, func.count()).where(JobRow.status == RUNNING, leases.valid(now))
+    counts = session.execute(query.where(JobRow.owner.in_(limits)).group_by(JobRow.owner))
     return [owner for owner, count in counts if count >= limits[owner]]
 
 

@@ -20,7 +20,7 @@ from app.client import Client, ServiceError
 from app.demo.trainings import TRAININGS
 from app.errors import OstinatoError
 from app.launcher.terminal import PROGRESS
-from app.wording import counted
+from app.wording import quantity
 
 DATA = Path(__file__).parent / "data"
 MARK = "demo"  # metadata key of the jobs that this program creates
@@ -56,7 +56,7 @@ def main() -> int:
 
 def announce(queued: list[str]) -> None:
     if queued:
-        print(f"training {counted(len(queued), 'small model')}: {', '.join(queued)}")
+        print(f"training {quantity(len(queued), 'small model')}: {', '.join(queued)}")
         print("the models will be ready in a few minutes; watch their progress with: ostinato jobs")
     else:
         print("the registry is already in use; no demo jobs were queued")

@@ -1,4 +1,4 @@
-"""Passes messages to the loaded versions of one engine process, and runs their steps. Uses no sockets."""
+"""Passes messages to the loaded versions of one engine process, and runs their steps. Does not use sockets."""
 
 from __future__ import annotations
 

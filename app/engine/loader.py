@@ -146,7 +146,7 @@ def choose_mode(
 
 
 def _choose(tuner: Tuner, message: Load, fixed: ComputeMode, untuned: Callable[[], UntunedVersion]) -> ModeChoice:
-    """Choose a mode. The fixed mode is used after any error, because it needs no measurement."""
+    """Choose a mode. The fixed mode is used after any error, because it does not need a measurement."""
     if message.probes is None:
         return ModeChoice(str(fixed), "the probes could not be read")
     try:

@@ -98,7 +98,9 @@ def _penalise(scores_V: Tensor, row: Sequence) -> None:
         score_N = scores_V[seen_N]
         penalty = params.repetition_penalty
         # Negative scores are multiplied, since dividing them would make the token more probable.
-        scores_V[seen_N] = torch.where(score_N > 0, score_N / penalty, score_N * penalty)
+        # A quotient that is too large for its type would become infinite, and all probabilities NaN.
+        largest = torch.finfo(scores_V.dtype).max / 4
+        scores_V[seen_N] = torch.where(score_N > 0, (score_N / penalty).clamp(max=largest), score_N * penalty)
     if row.output and (params.frequency_penalty or params.presence_penalty):
         count_N = torch.tensor(list(row.counts.values()), dtype=scores_V.dtype, device=scores_V.device)
         scores_V[_ids(row.counts, scores_V)] -= params.frequency_penalty * count_N + params.presence_penalty

@@ -19,7 +19,7 @@ from app.engine.batcher import Batcher
 from app.engine.reply import Counters, Reply, count_rows, describe
 from app.engine.requests import INVALID, TOO_LONG, Member, OpenRequests
 from app.wire.engine import Embed, FeatureSequence, Finished, Score, Scored, Timing
-from app.wording import counted
+from app.wording import quantity
 from models.config import ModelConfig
 from models.interruption import ComputationStopped
 
@@ -295,4 +295,4 @@ def _content_problem(row: ScoringRow, config: ModelConfig) -> str | None:
         return None if inside else f"contains a token id outside the range 0 to {config.vocab_size - 1}"
     size = {"f4": 4, "f8": 8}.get(row.dtype, 0)
     fits = row.features == config.features and size > 0 and len(row.data) == size * row.steps * row.features
-    return None if fits else f"must have {counted(config.features, 'value')} per step, as f4 or f8"
+    return None if fits else f"must have {quantity(config.features, 'value')} per step, as f4 or f8"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from app.engine.requests import INVALID, TOO_LONG, Member
 from app.wire.engine import Generate, SamplingParams, TokenLogprob
-from app.wording import counted
+from app.wording import quantity
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +56,7 @@ class Sequence:
     seen: set[int] = field(init=False)
     counts: dict[int, int] = field(init=False, default_factory=dict)
     _repeats: bool = field(init=False)
-    _counted: bool = field(init=False)
+    _needs_counts: bool = field(init=False)
 
     def __post_init__(self) -> None:
         p = self.params
@@ -64,7 +64,7 @@ class Sequence:
         self.edited = bool(p.logit_bias or p.min_tokens or p.presence_penalty or p.frequency_penalty) or (
             p.repetition_penalty != 1
         )
-        self._repeats, self._counted = p.repetition_penalty != 1, bool(p.frequency_penalty or p.presence_penalty)
+        self._repeats, self._needs_counts = p.repetition_penalty != 1, bool(p.frequency_penalty or p.presence_penalty)
         self.seen = set(self.prompt) if self._repeats else set()
         self.filtered = self.random and (p.top_k > 0 or p.top_p < 1 or p.min_p > 0 or p.typical_p < 1)
         self.plain = not (self.random or self.edited or p.logprobs is not None)
@@ -91,7 +91,7 @@ class Sequence:
         self.output.append(token)
         if self._repeats:
             self.seen.add(token)
-        if self._counted:
+        if self._needs_counts:
             self.counts[token] = self.counts.get(token, 0) + 1
         return "length" if len(self.output) >= self.limit else None
 
@@ -117,7 +117,7 @@ def problem(message: Generate, vocab_size: int, context_length: int) -> tuple[st
         return INVALID, "the prompt has no tokens; at least one is required"
     most = context_length if message.params.max_tokens == 0 else context_length - 1
     if len(prompt) > most:
-        return TOO_LONG, f"the prompt has {counted(len(prompt), 'token')}; this version takes at most {most}"
+        return TOO_LONG, f"the prompt has {quantity(len(prompt), 'token')}; this version takes at most {most}"
     if min(prompt) < 0 or max(prompt) >= vocab_size:
         return INVALID, f"the prompt contains a token id outside the range 0 to {vocab_size - 1}"
     text = _params_problem(message.params, vocab_size)

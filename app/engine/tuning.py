@@ -41,7 +41,7 @@ MARGIN = 256 * 2**20  # bytes that must stay free
 MEASURED = 3 * 2**29  # maximum size in bytes of the networks whose speed is measured
 ATTEMPT_SECONDS = 86_400.0  # how long a mark prevents another attempt; later, the cause may have been fixed
 COPIES = 3  # maximum size of a network while it is built and compared, as a multiple of its float32 weights
-HELD = 1000  # measurements kept in memory; all others are read from their files
+MOST_IN_MEMORY = 1000  # measurements kept in memory; all others are read from their files
 TOO_LATE = "there was not enough time for the measurement"
 Measure = Callable[[ModelConfig, Sequence[ComputeMode], torch.device, int, float], Mapping[ComputeMode, float]]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -241,12 +241,12 @@ class Tuner:
         return free_memory()
 
     def _load(self, key: str, type_: type[S]) -> S | None:
-        held = self._measured.get(key)
-        return held if isinstance(held, type_) else self._measurements.load(key, type_)
+        stored = self._measured.get(key)
+        return stored if isinstance(stored, type_) else self._measurements.load(key, type_)
 
     def _save(self, key: str, value: msgspec.Struct, *, lasting: bool = True) -> None:
         self._measured[key] = value
-        if len(self._measured) > HELD:
+        if len(self._measured) > MOST_IN_MEMORY:
             del self._measured[next(iter(self._measured))]
         if lasting:
             self._measurements.save(key, value)

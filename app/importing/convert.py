@@ -27,7 +27,7 @@ from app.importing.questions import Answers, Question
 from app.importing.splitting import CONDITIONS, ask_before_vocabulary
 from app.importing.vocabulary import tokenizer_from, tokenizer_of
 from app.tokenization.tokenizer import Tokenizer
-from app.wording import counted
+from app.wording import quantity
 
 NUMBERS = "numbers"
 
@@ -105,15 +105,15 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
     count = network.fields["classes"]
     if labels is None:
         text = (
-            f"what are the labels of the {counted(count, 'output')}, in order (--labels a,b,c)? {NUMBERS}: 0, 1, 2, …"
+            f"what are the labels of the {quantity(count, 'output')}, in order (--labels a,b,c)? {NUMBERS}: 0, 1, 2, …"
         )
         answer = answers.ask(Question("labels", text))
         assert answer in (NUMBERS, "")  # `convert` has passed any other answer as `labels`
         labels = [str(i) for i in range(count)]
     if len(labels) != count:
         raise InvalidRequest(
-            f"the network has {counted(count, 'output')}, so it requires {counted(count, 'label')}; "
-            f"{counted(len(labels), 'label')} {'is' if len(labels) == 1 else 'are'} given",
+            f"the network has {quantity(count, 'output')}, so it requires {quantity(count, 'label')}; "
+            f"{quantity(len(labels), 'label')} {'is' if len(labels) == 1 else 'are'} given",
             param="labels",
         )
     if repeated := [label for label, times in Counter(labels).items() if times > 1]:

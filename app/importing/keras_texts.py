@@ -15,7 +15,7 @@ from app.checkpoint.tokenizer_rules import PARTS_LIMIT
 from app.errors import InvalidRequest
 from app.tokenization.tokenizer import Tokenizer
 from app.tokenization.vocabulary import SKIPPED
-from app.wording import counted
+from app.wording import quantity
 
 SPACES = "\t\n\v\f\r"  # the whitespace at which TensorFlow splits texts, apart from the space
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'  # the usual filters of a Keras Tokenizer, which keeps apostrophes
@@ -60,7 +60,7 @@ def keras_tokenizer(value: Any, source: str, rows: int) -> tuple[Tokenizer, str]
     _check_types(config, source)
     words, unknown = _words(config, source), config["oov_token"]
     if (last := max(words.values())) >= rows:
-        raise _invalid(f"{source} has ids up to {last}, but the embedding has only {counted(rows, 'row')}")
+        raise _invalid(f"{source} has ids up to {last}, but the embedding has only {quantity(rows, 'row')}")
     if unknown is not None and unknown not in words:
         raise _invalid(f"{source}: the oov_token of the Keras Tokenizer is not one of its words; fit it again")
     by_character, lowercase = config["char_level"], config["lower"]

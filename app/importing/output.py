@@ -16,7 +16,7 @@ from app.errors import InvalidRequest
 from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.tensors import Tensors
 from app.tokenization.tokenizer import Tokenizer
-from app.wording import counted
+from app.wording import quantity
 from models.config import ModelConfig
 from models.constraints import ConfigError
 from models.parameters import shapes
@@ -98,7 +98,7 @@ def _card(source: Path, config: ModelConfig, computation: str, assumed: list[str
     kind = f"{'bidirectional ' if config.bidirectional else ''}{config.architecture}"
     return (
         f"# Imported from {source.name}\n\n"
-        f"- task: {config.task}\n- network: {kind}, {counted(config.layers, 'layer')} of {config.width}\n"
+        f"- task: {config.task}\n- network: {kind}, {quantity(config.layers, 'layer')} of {config.width}\n"
         f"- input: {config.input}\n- computation: {computation}\n"
         "\nThis network was trained elsewhere; its training data and its quality are unknown.\n"
         + (

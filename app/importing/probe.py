@@ -68,16 +68,16 @@ def make_probe(folder: Path, config: ModelConfig, own: str | None = None) -> Pro
     `folder` is the checkpoint directory. `own` is a text or, for a network that reads numbers, the JSON of one
     sequence. `own` may also be the path of a file (`read_inputs`), whose first input is the probe.
     """
-    given = read_inputs(own)
+    own_inputs = read_inputs(own)
     if config.input == "tokens":
-        if given is not None and not isinstance(given[0], str):
+        if own_inputs is not None and not isinstance(own_inputs[0], str):
             raise InvalidRequest("--probe: this network reads texts; the file must contain one text on each line")
-        return _text(Tokenizer.load(folder), own if given is None else given[0])
+        return _text(Tokenizer.load(folder), own if own_inputs is None else own_inputs[0])
     if own is None:
         count, shape = STEPS * config.features, f"1, {STEPS}, {config.features}"
         values = [[(step * config.features + i) % 10 / 10 for i in range(config.features)] for step in range(STEPS)]
         return Probe(values, f"torch.arange({count}).reshape({shape}) % 10 / 10")
-    return _numbers(own if given is None else given[0], config.features)
+    return _numbers(own if own_inputs is None else own_inputs[0], config.features)
 
 
 def _text(tokenizer: Tokenizer, own: str | None) -> Probe:

@@ -26,13 +26,13 @@ class Ticket:
     """The capacity that one caller's requests occupy, and their metrics. `close` releases the capacity."""
 
     __slots__ = (
-        "_admission", "_closed", "_held", "_model", "_principal", "_reserved", "_running", "_tokens", "_waiting",
+        "_admission", "_closed", "_model", "_principal", "_requests", "_reserved", "_running", "_tokens", "_waiting",
     )  # fmt: skip
 
     def __init__(self, admission: Admission, model: str, requests: int, tokens: int, principal: str) -> None:
         self._admission, self._model, self._principal = admission, model, principal
         self._reserved = 0  # tokens of the caller's quota for text that has not been generated yet
-        self._held, self._tokens = requests, tokens  # the capacity taken from `admission`
+        self._requests, self._tokens = requests, tokens  # the capacity taken from `admission`
         self._waiting, self._running = requests, 0  # the requests that this ticket contributes to the gauges
         self._closed = False
         model_series.begin(model)  # keeps the gauges of this model from being dropped until `close`
@@ -72,10 +72,10 @@ class Ticket:
 
     def started(self) -> None:
         """Record that one request has left the engine's queue: release its capacity and count it as running."""
-        if self._held:
-            share = self._tokens // self._held
+        if self._requests:
+            share = self._tokens // self._requests
             self._admission.release(1, share)
-            self._held, self._tokens = self._held - 1, self._tokens - share
+            self._requests, self._tokens = self._requests - 1, self._tokens - share
             self._run(1)
 
     def sent(self) -> None:
@@ -95,11 +95,11 @@ class Ticket:
         if self._closed:
             return
         self._closed = True
-        self._admission.release(self._held, self._tokens)
+        self._admission.release(self._requests, self._tokens)
         self._admission.rates.give_back(self._principal, TOKENS, self._reserved)
         num_requests_waiting.labels(self._model).dec(self._waiting)
         num_requests_running.labels(self._model).dec(self._running)
-        self._held = self._tokens = self._waiting = self._running = 0  # so that a late call of `started` has no effect
+        self._requests = self._tokens = self._waiting = self._running = 0  # a late `started` then has no effect
         model_series.end(self._model)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.checkpoint.calibration import Calibration
 from app.errors import InvalidRequest
 from app.inference.versions import ResolvedVersion
-from app.wording import counted
+from app.wording import quantity
 
 LABELLED = ("classification", "multilabel")
 
@@ -90,7 +90,7 @@ def decision_rule(version: ResolvedVersion, policy: DecisionPolicy) -> DecisionR
             rows = needed.scores.rows
             highest = math.floor(rows / (rows + 1) * 1e4) / 1e4
             raise InvalidRequest(
-                f"prediction_set is {policy.prediction_set:g}, but with {counted(rows, 'held-out row')} the "
+                f"prediction_set is {policy.prediction_set:g}, but with {quantity(rows, 'held-out row')} the "
                 f"calibration of {version.ref} can guarantee a coverage of at most {highest:g}; lower prediction_set "
                 f"to {highest:g}, or train with more held-out rows",
                 code="coverage_not_attainable",
@@ -141,7 +141,7 @@ def _least_score(calibration: Calibration, version: ResolvedVersion, max_risk: f
         return level.score
     lowest = math.ceil(calibration.least_risk * 1e4) / 1e4
     raise InvalidRequest(
-        f"max_risk is {max_risk:g}, but with {counted(calibration.rows, 'held-out row')} the calibration of "
+        f"max_risk is {max_risk:g}, but with {quantity(calibration.rows, 'held-out row')} the calibration of "
         f"{version.ref} can guarantee no error rate below {lowest:g}; raise max_risk to at least {lowest:g}, or train "
         "with more held-out rows",
         code="risk_not_attainable",

@@ -14,7 +14,7 @@ from app.inference.lengths import LengthPolicy, check_characters, cutter, size_f
 from app.inference.versions import ResolvedVersion
 from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
-from app.wording import counted
+from app.wording import quantity
 
 LARGEST = 3.4028234663852886e38  # the largest float32
 
@@ -120,14 +120,15 @@ def _steps(
     place = field if field.endswith("]") else f"{field}[0]"  # even a single sequence is wrapped in a list
     if not isinstance(item, Steps):
         raise InvalidRequest(
-            f"{field}: {version.ref} reads numbers as [[[number]]], with {counted(width, 'number')} per step",
+            f"{field}: {version.ref} expects numbers in the form [[[number]]], with "
+            f"{quantity(width, 'number')} per step",
             param=field,
         )
     rows = cut(item.rows, field)
     for i, row in enumerate(rows):
         if len(row) != width:
             raise InvalidRequest(
-                f"the step at {place}[{i}] has {counted(len(row), 'number')}, but {version.ref} expects {width} per "
+                f"the step at {place}[{i}] has {quantity(len(row), 'number')}, but {version.ref} expects {width} per "
                 "step",
                 param=field,
             )

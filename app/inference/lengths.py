@@ -9,7 +9,7 @@ from typing import Any
 from app.errors import InvalidRequest
 from app.inference.conversations import Conversation
 from app.inference.versions import ResolvedVersion
-from app.wording import counted
+from app.wording import quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Callab
 
         def refuse(sequence: list[Any], place: str) -> list[Any]:
             if len(sequence) > context:
-                raise _too_long(f"{place} has {counted(len(sequence), 'token')}", version, field, policy)
+                raise _too_long(f"{place} has {quantity(len(sequence), 'token')}", version, field, policy)
             return sequence
 
         return refuse

@@ -31,7 +31,7 @@ class Readers:
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self.held = 0
+        self.load = 0
         self._threads = ThreadPoolExecutor(THREADS, "tokenize")
         self._turns: dict[str, asyncio.Lock] = {}
         self._waiting: Counter[str] = Counter()  # requests by principal
@@ -42,10 +42,10 @@ class Readers:
 
         If the caller is cancelled, `work` keeps its thread until it finishes or checks `bounds.abandoned`.
         """
-        if self.held and self.held + size > self.room:
+        if self.load and self.load + size > self.room:
             rejected.labels("long_inputs").inc()
             raise Overloaded("too many long inputs are waiting; try again in a moment", retry_after=1.0)
-        self.held += size
+        self.load += size
         gone = threading.Event()
         task = asyncio.create_task(self._read(size, partial(_unless_gone, gone, work), principal))
         self._tasks.add(task)
@@ -60,7 +60,7 @@ class Readers:
             async with self._turn(principal):
                 return await asyncio.wrap_future(self._threads.submit(contextvars.copy_context().run, work))
         finally:
-            self.held -= size
+            self.load -= size
 
     @asynccontextmanager
     async def _turn(self, principal: str) -> AsyncIterator[None]:

@@ -56,7 +56,7 @@ class Readiness:
         self._ping, self._catalogue, self._inference = ping, catalogue, inference
         self._executor = ThreadPoolExecutor(1, "readiness")
         self.looks = 0  # the number of completed rounds of checks
-        self._answered = float("-inf")  # when the database last answered
+        self._last_answer = float("-inf")  # when the database last answered
         self._required: dict[str, tuple[str, str]] = {}  # name@alias -> (digest, owner)
         self._problems: dict[str, str] = {}  # name@alias -> why the version is not warm
         self._warm: set[tuple[str, str]] = set()  # (digest, instance of the engine)
@@ -75,7 +75,7 @@ class Readiness:
     def report(self, principal: str = LOCAL) -> ReadinessReport:
         """The result of the latest checks. Lists the versions that `principal` may see, and counts all others."""
         checks = {
-            "database": "ok" if time.monotonic() - self._answered < STALE else "the database is not responding",
+            "database": "ok" if time.monotonic() - self._last_answer < STALE else "the database is not responding",
             "engine": "ok" if self._inference.pool.living else "no engine is running",
         }
         hidden = []
@@ -111,7 +111,7 @@ class Readiness:
         loaded = pool.loaded
         digests = loaded.keys() | versions.digests
         aliases, registered = await asyncio.get_running_loop().run_in_executor(self._executor, self._ask, digests)
-        self._answered = time.monotonic()
+        self._last_answer = time.monotonic()
         await self._check_required(aliases)
         pool.keep(frozenset(digest for digest, _ in self._required.values() if digest))
         gone = digests.difference(registered)

@@ -126,11 +126,11 @@ class ResolvedVersion:
 class _Answer:
     """The version to which a reference resolved.
 
-    `asked` is the monotonic time of the query. Until `fresh_until`, the answer is used without a new query.
+    `queried_at` is the monotonic time of the query. Until `fresh_until`, the answer is used without a new query.
     """
 
     record: VersionRecord
-    asked: float
+    queried_at: float
     fresh_until: float
 
 
@@ -194,7 +194,7 @@ class Versions:
         """
         key = (reference, principal)
         entry, now = self._records.get(key), time.monotonic()
-        if entry is None or entry.asked + STALE_SECONDS < now:
+        if entry is None or entry.queried_at + STALE_SECONDS < now:
             return await self._lookups.run(key, lambda: self._look_up(key))
         if entry.fresh_until > now:
             return entry.record
@@ -236,21 +236,21 @@ class Versions:
             return None
 
     async def _look_up(self, key: tuple[str, str]) -> VersionRecord:
-        asked = time.monotonic()  # read the clock before the query, because the answer may be outdated when it arrives
+        queried_at = time.monotonic()  # before the query, because the answer may be outdated when it arrives
         try:
             record = await asyncio.get_running_loop().run_in_executor(self._registry, self._resolve, *key)
         except NotFound:
             self._records.pop(key, None)
             raise
-        self._records[key] = _Answer(record, asked, asked + self._ttl)
+        self._records[key] = _Answer(record, queried_at, queried_at + self._ttl)
         self._records.move_to_end(key)
         # The oldest answers come first.
-        while self._records and (len(self._records) > REFERENCES or self._oldest() + STALE_SECONDS < asked):
+        while self._records and (len(self._records) > REFERENCES or self._oldest() + STALE_SECONDS < queried_at):
             self._records.popitem(last=False)
         return record
 
     def _oldest(self) -> float:
-        return next(iter(self._records.values())).asked
+        return next(iter(self._records.values())).queried_at
 
     async def _read_in_time(self, record: VersionRecord, until: float) -> Assets:
         try:

@@ -41,7 +41,7 @@ class NewBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def check(request: NewBatch) -> None:
-    """Check all rules that need no database table. Raises InvalidRequest with `param` set."""
+    """Check all rules that do not depend on the database. Raises InvalidRequest with `param` set."""
     check_text(msgspec.to_builtins(request))
     if not FILE_ID.fullmatch(request.input_file_id):
         message = f"input_file_id must be the id of an uploaded file (file-…), not {request.input_file_id[:80]!r}"

@@ -75,9 +75,9 @@ class JobClaims:
     def claim(
         self, session: Session, worker: str, lease_seconds: float, max_attempts: int, kinds: Collection[str]
     ) -> Job | None:
-        """Claim the oldest of the jobs with the highest priority. Returns None if no job of these kinds can be claimed.
+        """Claim the next of the jobs with the highest priority (see `selection.lock_next`).
 
-        If only batches are claimed, their owners take turns.
+        Returns None if no job of these kinds can be claimed. If only batches are claimed, their owners take turns.
 
         An auto job can be claimed twice: when it is queued, and when all of its trials have ended. A job whose lease
         has expired counts as lost and can be claimed too. If a client has asked to cancel or pause the lost job, it is
@@ -100,7 +100,7 @@ class JobClaims:
             .where(JobRow.id == following.id)
             .values(
                 status=RUNNING,
-                phase=PUBLISHING if following.tried else VALIDATING,
+                phase=PUBLISHING if following.has_trials else VALIDATING,
                 attempt=JobRow.attempt + 1,  # from now on, writes of earlier attempts raise Fenced
                 losses=JobRow.losses + lost,
                 lease_owner=worker,
@@ -117,7 +117,7 @@ class JobClaims:
         # A job that waits for disk space is claimed repeatedly, only to check the disk. Log only the first of these
         # attempts: if the job was delayed and its newest event is the start of an attempt, log no other start.
         delayed = following.status == QUEUED and following.lease_until is not None
-        if not (following.tried or (delayed and logbook.newest_kind(session, job.id) == ATTEMPT)):
+        if not (following.has_trials or (delayed and logbook.newest_kind(session, job.id) == ATTEMPT)):
             self._log_start(session, job)
         return job
 
@@ -227,8 +227,8 @@ class JobClaims:
         """Append an event to an auto job's log for each ended trial that has not been reported yet."""
         query = select(JobRow.id).where(JobRow.id == parent_id, trials.waits()).with_for_update()
         if session.scalar(query) is not None:
-            tried = trials.of(session, parent_id)
-            self.log(session, parent_id, [trials.ended(trial, len(tried)) for trial in tried if trial.ended])
+            all_trials = trials.of(session, parent_id)
+            self.log(session, parent_id, [trials.ended(trial, len(all_trials)) for trial in all_trials if trial.ended])
 
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
         """Append events to the job's log. Does not check the attempt, so call it in a transaction that does."""
@@ -280,5 +280,5 @@ class JobClaims:
 def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
     # Compare the status too: a job that was paused or cancelled after its lease had expired keeps its attempt number.
     # An auto job that waits for its trials also keeps its attempt number: it is running, but has no lease.
-    held = and_(JobRow.status == RUNNING, JobRow.lease_until.is_not(None))
-    return and_(JobRow.id == job_id, JobRow.attempt == attempt, held)
+    has_lease = and_(JobRow.status == RUNNING, JobRow.lease_until.is_not(None))
+    return and_(JobRow.id == job_id, JobRow.attempt == attempt, has_lease)

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
 LEASE_SECONDS = 10.0  # seconds after which the trainer exits if this process is frozen
 RETRY_SECONDS = 5.0
+WAIT_SECONDS = 2.0  # an estimate whose client has left, perhaps to send this request instead, ends within this time
 YOUNG_SECONDS = 60.0  # a directory younger than this may not have been locked yet
 REPORT = "data_report"
 SHOWN = (REPORT, "settled", "base")  # kinds of notes whose content is in other fields of the estimate
@@ -80,21 +81,30 @@ class Estimates:
         self._closing.set()
 
     def estimate(
-        self, request: JobRequest, principal: str, seconds: float, stopping: Callable[[], bool] = lambda: False
+        self,
+        request: JobRequest,
+        principal: str,
+        seconds: float,
+        stopping: Callable[[], bool] = lambda: False,
+        show: Callable[[Estimate], None] = lambda _: None,
     ) -> Estimate:
         """Estimate the memory and time that a job with this request needs. Blocks for up to `seconds`.
 
+        Calls `show` with an estimate without plans as soon as the data has been read.
+
         Raises the same errors as `Jobs.create`. If the data is unusable, raises InvalidRequest with the error code and
-        message that the job would have. Raises Overloaded if another estimate is running, DeadlineExceeded after
+        message that the job would have. Raises Overloaded if another estimate keeps running, DeadlineExceeded after
         `seconds`, and EstimateAbandoned when `stopping` returns true.
         """
-        if not self._running.acquire(blocking=False):
+        if not self._running.acquire(timeout=WAIT_SECONDS):
             message = "another dry run is in progress, and only one can run at a time; try again in a moment"
             raise Overloaded(message, code="dry_run_busy", retry_after=RETRY_SECONDS)
         try:
+            if stopping():
+                raise EstimateAbandoned
             spec, base = self._creation.draft(request, principal)
             with self._directory() as (run, lock):
-                return self._run(run, lock, spec, base, principal, time.monotonic() + seconds, stopping)
+                return self._run(run, lock, spec, base, principal, time.monotonic() + seconds, stopping, show)
         except OSError as error:
             log.exception("a dry run failed")
             raise Unavailable(f"the dry run failed: {error.strerror or error}", code="dry_run_failed") from None
@@ -135,6 +145,7 @@ class Estimates:
         principal: str,
         deadline: float,
         stopping: Callable[[], bool],
+        show: Callable[[Estimate], None],
     ) -> Estimate:
         run.fill(spec, self._blobs)
         if base is not None:
@@ -149,35 +160,53 @@ class Estimates:
             keep_open=(lock,),
             env=self._env,
         )
+        events: list[TrainEvent] = []
         try:
-            while trainer.running():
-                if stopping():
-                    raise EstimateAbandoned
-                if self._closing.is_set():
-                    raise Unavailable("the service is stopping; repeat the dry run later", retry_after=RETRY_SECONDS)
-                if time.monotonic() > deadline:
-                    raise DeadlineExceeded("the dry run was not finished within the request's time limit")
-                trainer.renew()
-                time.sleep(POLL_SECONDS)
-            return _conclude(list(_events(run.events(1))), trainer.close(), run.log)
+            for event in self._follow(trainer, run.events(1), deadline, stopping):
+                events.append(event)
+                if isinstance(event, Estimated) and _has_only_data(event.estimate):
+                    show(_complete(event.estimate, events))
+            return _conclude(events, trainer.close(), run.log)
         finally:
             trainer.close()
 
+    def _follow(
+        self, trainer: Trainer, path: Path, deadline: float, stopping: Callable[[], bool]
+    ) -> Iterator[TrainEvent]:
+        """Yield the trainer's events until it exits."""
+        file = EventFile(path)
+        while trainer.running():
+            if stopping():
+                raise EstimateAbandoned
+            if self._closing.is_set():
+                raise Unavailable("the service is stopping; repeat the dry run later", retry_after=RETRY_SECONDS)
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded("the dry run was not finished within the request's time limit")
+            trainer.renew()
+            yield from file.read()
+            time.sleep(POLL_SECONDS)
+        while events := file.read():
+            yield from events
 
-def _events(path: Path) -> Iterator[TrainEvent]:
-    file = EventFile(path)
-    while events := file.read():
-        yield from events
+
+def _has_only_data(estimate: Estimate) -> bool:
+    """Whether the trainer sent the estimate before it had timed any run."""
+    return not estimate.plans
+
+
+def _complete(estimate: Estimate, events: list[TrainEvent]) -> Estimate:
+    """Return the estimate with the report on the data and the remarks, which precede it in `events`."""
+    notes = [event for event in events if isinstance(event, Note)]
+    remarks = [EstimateNote(note.level, note.kind, note.message) for note in notes if note.kind not in SHOWN]
+    report = next((note.data for note in notes if note.kind == REPORT), {})
+    return msgspec.structs.replace(estimate, notes=remarks, report=report)
 
 
 def _conclude(events: list[TrainEvent], code: int, trainer_log: Path) -> Estimate:
     """Return the estimate, or raise an exception for the error that ended the trainer."""
     match events[-1] if events else None:
-        case Estimated(estimate):
-            notes = [event for event in events if isinstance(event, Note)]
-            remarks = [EstimateNote(note.level, note.kind, note.message) for note in notes if note.kind not in SHOWN]
-            report = next((note.data for note in notes if note.kind == REPORT), {})
-            return msgspec.structs.replace(estimate, notes=remarks, report=report)
+        case Estimated(estimate) if not _has_only_data(estimate):
+            return _complete(estimate, events)
         case TrainFailed(failure, message, param):
             raise InvalidRequest(message, code=failure, param=param)
     if code == disk_errors.EXIT_CODE:

@@ -28,7 +28,7 @@ from app.registry.records import Version
 from app.registry.service import Registry
 from app.wire.trainer import EvaluationSpec
 from app.wire.training_options import Columns
-from app.wording import counted
+from app.wording import quantity
 from models.choices import TRAINABLE
 
 _NOUNS = {"tokens": "texts", "features": "numbers"}
@@ -129,7 +129,7 @@ def _check_comparable(version: Version, other: Version) -> None:
     elif other.input != version.input:
         reason = f"{other.ref} expects {_NOUNS[other.input]}, and {version.ref} expects {_NOUNS[version.input]}"
     elif (steps := other.config.get("features", 0)) != (own := version.config.get("features", 0)):
-        reason = f"{other.ref} expects {counted(steps, 'feature')} per step, and {version.ref} expects {own}"
+        reason = f"{other.ref} expects {quantity(steps, 'feature')} per step, and {version.ref} expects {own}"
     if reason:
         raise InvalidRequest(f"{reason}, so they cannot be compared", param="against")
 

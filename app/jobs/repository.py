@@ -110,8 +110,8 @@ class JobRepository:
         # stopped, the next worker that looks for a job cancels or pauses this job.
         if (
             self._keeps_answers(job)
-            or self._held(session, job)
-            or any(self._held(session, trial) for trial in trials.of(session, job.id))
+            or self._has_worker(session, job)
+            or any(self._has_worker(session, trial) for trial in trials.of(session, job.id))
         ):
             values = {"cancel_requested": flags.cancel, "pause_requested": flags.pause, "phase": STOPPING}
             if job.kind == BATCH and not job.cancel_requested:
@@ -124,7 +124,7 @@ class JobRepository:
         """Whether the job is a batch that a worker has begun. The next attempt stores its answers and ends it."""
         return job.kind == BATCH and job.attempt > 0
 
-    def _held(self, session: Session, job: Job) -> bool:
-        # A running job whose lease has expired has no worker that could act on a flag. If the worker returns, its
+    def _has_worker(self, session: Session, job: Job) -> bool:
+        # A running job whose lease has expired does not have a worker to act on a flag. If the worker returns, its
         # writes are rejected, because the job is no longer "running" or has a later attempt.
         return job.status == RUNNING and leases.is_valid(job.lease_until or 0.0, self._database.now(session))

@@ -73,7 +73,7 @@ class Launcher:
             loop.add_signal_handler(number, self._on_signal)
         self._log(f"starting with data folder {self._settings.data}   (stop with Ctrl+C)")
         listing = asyncio.create_task(self._keep_list())
-        # The engine needs no database and takes longest to start, so it starts before the migration.
+        # The engine does not need the database and takes longest to start, so it starts before the migration.
         keeping = self._keep("engine")
         try:
             if not await self._migrate():

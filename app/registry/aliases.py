@@ -80,7 +80,7 @@ def _set_abstention(row: AliasRow, version: VersionRow, abstention: NewAbstentio
 
 
 def _check_abstention(abstention: Abstention, version: VersionRow) -> None:
-    """Raise InvalidRequest if the version predicts no labels, or has no calibration for `max_risk`."""
+    """Raise InvalidRequest if the version does not predict labels, or lacks a calibration for `max_risk`."""
     if abstention == Abstention():
         return
     ref = f"{version.model}:{version.version}"

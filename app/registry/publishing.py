@@ -23,7 +23,7 @@ from app.errors import CheckpointInvalid, Conflict, InvalidRequest
 from app.registry import metrics, repository
 from app.registry.records import Version, visible
 from app.storage.blobs import BlobStore
-from app.wording import counted
+from app.wording import quantity
 
 LEFTOVER_SECONDS = 86_400.0  # an unpacked archive older than this was left by a killed program
 
@@ -129,7 +129,7 @@ def _check_adapters(session: Session, row: VersionRow, version: Version) -> None
     if repository.count_ready(session, row.digest, row.owner) > 1:
         return
     if adapters := repository.find_adapters(session, row.digest, row.owner):
-        count, names = counted(len(adapters), "adapter"), ", ".join(adapters[:20])
+        count, names = quantity(len(adapters), "adapter"), ", ".join(adapters[:20])
         message = f"{version.ref} is the base of {count}, which must be deleted first: {names}"
         raise InvalidRequest(message, code="version_in_use")
 

@@ -108,8 +108,8 @@ def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[
     by_model = defaultdict[str, dict[str, int]](dict)  # model -> alias -> version
     for alias in aliases:
         by_model[alias.model][alias.alias] = alias.version
-    counted = select(VersionRow.model, func.count()).where(VersionRow.status != DELETED, VersionRow.model.in_(names))
-    counts = {name: count for name, count in session.execute(counted.group_by(VersionRow.model))}
+    by_name = select(VersionRow.model, func.count()).where(VersionRow.status != DELETED, VersionRow.model.in_(names))
+    counts = {name: count for name, count in session.execute(by_name.group_by(VersionRow.model))}
     return [
         Model(
             name=row.name,

@@ -1,8 +1,8 @@
 """The spool of a batch: a file to which the batch program appends each answer once.
 
 A record is one line: a checksum, the index of the request, 1 for a success or 0 for an error, and the line of the
-output file. A program that is killed can leave an incomplete record at the end, which the next program removes; its
-request is then answered again. A complete record is never written again, so no request has two answers. The lock on the
+output file. If a program is killed, it may leave an incomplete last record. The next program removes that record and
+answers the request again. A complete record is never written again, so no request has two answers. The lock on the
 run directory ensures that only one program writes.
 """
 
@@ -75,7 +75,7 @@ class Spool:
         spool, and `size` is the spool's size in bytes.
         """
         reader = SpoolReader(path).read()
-        self.answered = set(reader.answers)
+        self.answered_indices = set(reader.answers)
         self.size = reader.end
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._file, reader.end)
@@ -93,15 +93,15 @@ class Spool:
 
     def append(self, index: int, success: bool, line: bytes) -> None:
         """Append the answer to a request that has none yet. `line` must not contain a line feed."""
-        assert index not in self.answered and b"\n" not in line
+        assert index not in self.answered_indices and b"\n" not in line
         record = memoryview(_format(index, success, line))
         self.size += len(record)
         while record:  # a write to a nearly full disk may write only part of the data
             record = record[os.write(self._file, record) :]
-        self.answered.add(index)
+        self.answered_indices.add(index)
 
     def sync(self) -> None:
-        """Wait until the answers are on the disk, so that they survive a crash of the machine."""
+        """Wait until the answers are on disk, so that they survive a system crash."""
         os.fsync(self._file)
 
 

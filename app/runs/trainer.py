@@ -40,8 +40,8 @@ def options(settings: Settings) -> tuple[str, ...]:
 
 def limits(settings: Settings, owner: str) -> tuple[str, ...]:
     """Return the trainer options that depend on the owner of the job."""
-    given = settings.training_processor_seconds, settings.quotas.of(owner).processor_seconds
-    return "--processor-seconds", str(min(filter(None, given), default=0))
+    time_limits = settings.training_processor_seconds, settings.quotas.of(owner).processor_seconds
+    return "--processor-seconds", str(min(filter(None, time_limits), default=0))
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:

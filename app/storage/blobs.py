@@ -75,7 +75,7 @@ class BlobStore:
         """Store a file's content. Returns its SHA-256."""
         if self._root is not None:
             return self.put_stream(_read_chunks(path), None)[0]
-        sha256 = _hash(path)  # a bucket needs no local copy, which would use the same disk space again
+        sha256 = _hash(path)  # a bucket does not need a local copy, which would use the disk space twice
         try:
             with translate_errors(sha256):
                 self._send(path, sha256, shared=True)

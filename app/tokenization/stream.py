@@ -46,7 +46,7 @@ class TextStream:
         self._unstoppable = (
             min_tokens if self._stops else 0
         )  # number of upcoming tokens that cannot complete a stop string
-        self._held = ""
+        self._rest = ""
         self._lead = lead
         self._finished = False
 
@@ -71,7 +71,7 @@ class TextStream:
         if self._finished:
             return ""
         delta = self._release(self._decoder.flush())
-        rest, self._held, self._finished = self._held, "", True
+        rest, self._rest, self._finished = self._rest, "", True
         return delta.text if delta.finished_by_stop else delta.text + rest
 
     def _release(self, new: str) -> Delta:
@@ -79,19 +79,19 @@ class TextStream:
             new, self._lead = new.removeprefix(self._lead), ""
         if not self._stops:
             return Delta(new)
-        text = self._held + new
-        for end, character in enumerate(new, start=len(self._held) + 1):
+        text = self._rest + new
+        for end, character in enumerate(new, start=len(self._rest) + 1):
             # Advance every stop string with each character, even if another stop string is already complete: each has
             # its own state.
             complete = [stop for stop in self._stops if stop.advance(character)]
             if complete and not self._unstoppable:
                 return self._finish(text, end, max((stop.text for stop in complete), key=len))
         cut = len(text) - max(stop.matched for stop in self._stops)
-        self._held = text[cut:]
+        self._rest = text[cut:]
         return Delta(text[:cut])
 
     def _finish(self, text: str, end: int, stop: str) -> Delta:
-        self._finished, self._held = True, ""
+        self._finished, self._rest = True, ""
         return Delta(text[: end if self._include_stop else end - len(stop)], stop)
 
 

@@ -28,7 +28,7 @@ from app.tokenization.vocabulary import (
     unknown_words,
 )
 from app.tokenization.words import SHORT, WordTokens, splits_into_words
-from app.wording import counted
+from app.wording import quantity
 
 SLICE = 2**15  # characters encoded per step; a step takes milliseconds, in which other threads wait for the GIL
 REMEMBERED = 2**14  # once this many characters are cached, only those with their own token are added
@@ -140,7 +140,7 @@ class Tokenizer:
         parts = self._encodings(texts, special=False)
         room = size - self._native.num_special_tokens_to_add(len(texts) > 1)
         if room < len(texts):
-            added = counted(size - room, "special token")
+            added = quantity(size - room, "special token")
             raise InvalidRequest(
                 f"{size} tokens leave no room for text: this version's tokenizer adds {added}",
                 param="truncate_prompt_tokens",

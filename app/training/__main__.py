@@ -28,7 +28,7 @@ from app import disk_errors, telemetry
 from app.process_tuning import quick_imports, share_the_machine
 from app.runs import priority
 from app.settings import installed_memory
-from app.training.run import lease, limits
+from app.training.run import lease, limits, sandbox
 
 if TYPE_CHECKING:
     from app.wire.trainer import TrainEvent
@@ -90,6 +90,7 @@ def train(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, stop)
     priority.lower()
     limits.confine(options.memory * MIB or installed_memory(), options.processor_seconds)
+    sandbox.enter(options.run_dir, options.device)
     share_the_machine()
     # Importing torch takes seconds, so it is imported only after the lease is watched and SIGTERM is handled.
     with quick_imports():

@@ -208,8 +208,8 @@ class Courier:
     def _settle(self, delivery: Delivery, outcome: DeliveryOutcome, retry_after: float | None) -> None:
         with self._database.transaction() as session:
             now = self._database.now(session)
-            held = deliveries.settle(session, delivery, outcome.error, retry_after, now)
-            if held and outcome.silent:
+            is_current = deliveries.settle(session, delivery, outcome.error, retry_after, now)
+            if is_current and outcome.silent:
                 deliveries.pause(session, delivery, self._policy.delay(delivery.attempt), now)
 
 

@@ -131,12 +131,12 @@ def settle(session: Session, delivery: Delivery, error: str | None, retry_after:
         values = {"status": FAILED, "error": error, "ended_at": now, "failed_at": now}
     else:
         values = {"error": error, "due_at": now + retry_after, "failed_at": now}
-    held = and_(
+    is_current = and_(
         WebhookDeliveryRow.id == delivery.id,
         WebhookDeliveryRow.attempt == delivery.attempt,
         WebhookDeliveryRow.status == WAITING,
     )
-    statement = update(WebhookDeliveryRow).where(held).values(**values).returning(WebhookDeliveryRow.id)
+    statement = update(WebhookDeliveryRow).where(is_current).values(**values).returning(WebhookDeliveryRow.id)
     return session.scalar(statement.execution_options(synchronize_session=False)) is not None
 
 

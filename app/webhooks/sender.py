@@ -1,7 +1,7 @@
 """Sends one request to an endpoint and reads the status of the reply.
 
-This is not a general HTTP client: it connects only to checked addresses, uses no proxy, follows no redirect, and reads
-little more than the first line of the reply. Time and memory are bounded, regardless of what the receiver sends.
+This is not a general HTTP client: it connects only to checked addresses, does not use a proxy or follow redirects, and
+reads little more than the first line of the reply. Time and memory are bounded, regardless of what the receiver sends.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class EstimateNote(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """The result of a dry run: the data, and the plan of each training run.
+    """The result of a dry run: the data, and the plan of each training run. An estimate without plans precedes it.
 
     A job with `model: "auto"` has several runs.
 

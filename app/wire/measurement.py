@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from app.wording import counted
+from app.wording import quantity
 
 # With a perfect score on 20 rows, the true error rate may still be up to 14 % (about 3/n, the "rule of three" at 95 %).
 # With a perfect score on 2 rows, it may still be up to 78 %.
@@ -34,7 +34,7 @@ def shows_calibration_error(rows: object) -> bool:
 
 def verdict(rows: float) -> str:
     """Return the text to show instead of metrics measured on too few rows."""
-    return f"{counted(int(rows), 'row')}: too few for meaningful metrics"
+    return f"{quantity(int(rows), 'row')}: too few for meaningful metrics"
 
 
 def shown_metrics(metrics: Mapping[str, Any], form: str = ".3f") -> str:
@@ -62,7 +62,7 @@ def consequences(rows: int, *, selects: bool) -> str:
     """
     sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
     if not selects:
-        few = f"{counted(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint"
+        few = f"{quantity(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint"
         kept = "the weights of the last step are kept"
         more = f"with {SELECTING_ROWS} or more rows, the weights with the best evaluation would be kept"
         sentences.append(f"{few}, so {kept}; {more}")

@@ -61,8 +61,8 @@ class Attempt(JobAttempt):
         self._kills = KillWatch()
 
     def _work(self) -> str:
-        if self._job.automatic and (tried := self._lease.write(lambda s: trials.of(s, self._job.id))):
-            return conclusion.conclude(self._resources, self._lease, self._run, tried)
+        if self._job.automatic and (jobs := self._lease.write(lambda s: trials.of(s, self._job.id))):
+            return conclusion.conclude(self._resources, self._lease, self._run, jobs)
         return self._conclude(*self._train())
 
     # --- steps 1 to 3 ---------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class Attempt(JobAttempt):
             while events := file.read():
                 last = self._record(events, live=True) or last
             # When the trainer has ended, try to store the pending checkpoints one last time, regardless of the delay. A
-            # cancelled job needs no more checkpoints.
+            # cancelled job does not need more checkpoints.
             self._report(JobProgress(), self._checkpoints.retry_pending(now=not running and not self._lease.cancel))
             if not running:
                 return last

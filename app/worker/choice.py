@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.wording import counted, listed
+from app.wording import listed, quantity
 
 Errors = NDArray[np.float64]
 
@@ -87,7 +87,7 @@ def _standard_error(values_N: Errors) -> float:
 
 
 def _reason(candidates: Sequence[Candidate], chosen: int, best: int, gaps: Sequence[Gap]) -> str:
-    name, count = candidates[chosen].model, counted(len(candidates), "trial")
+    name, count = candidates[chosen].model, quantity(len(candidates), "trial")
     if len(candidates) == 1:
         return f"{name} is the only trial that succeeded"
     if chosen == best:

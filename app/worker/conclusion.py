@@ -30,15 +30,15 @@ _VERDICT = re.compile(r": the [^:]* is better$")  # the last part of a baseline'
 RESULTS, PROBES = "results.csv", "probes.msgpack"
 
 
-def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Sequence[Job]) -> str:
+def conclude(resources: Resources, lease: Lease, run: RunDirectory, jobs: Sequence[Job]) -> str:
     """Publish the best trial and end the job. Return the job's status. Raises retryable errors and LeaseLost."""
     run.create()
-    lease.write(lambda session: resources.jobs.log(session, lease.job.id, [trials.ended(t, len(tried)) for t in tried]))
-    succeeded = [trial for trial in tried if trial.result is not None]
+    lease.write(lambda session: resources.jobs.log(session, lease.job.id, [trials.ended(t, len(jobs)) for t in jobs]))
+    succeeded = [trial for trial in jobs if trial.result is not None]
     if not succeeded:
-        return publish.fail(resources, lease, run, _failure(tried))
+        return publish.fail(resources, lease, run, _failure(jobs))
     choice = choose([_candidate(resources, trial) for trial in succeeded])
-    table = _table(lease.job, tried, succeeded, choice)
+    table = _table(lease.job, jobs, succeeded, choice)
     winner = succeeded[choice.chosen]
     done, reason = _write(resources, run, winner, f"winner-{lease.job.attempt}", choice.reason, table)
     return publish.publish(resources, lease, run, done, {"reason": reason, "trials": table})
@@ -56,17 +56,17 @@ def _is_beaten(network: float = 0.0, baseline: float = 0.0, metric: str = "", **
     return baseline < network if metric == "bits_per_character" else baseline > network
 
 
-def _failure(tried: Sequence[Job]) -> TrainFailed:
+def _failure(jobs: Sequence[Job]) -> TrainFailed:
     """Return the failure of a job that has no successful trial.
 
     If all trials have the same error code, the failure has the same code.
     """
-    errors = [trial.error or {"code": trial.status, "message": trial.status, "param": None} for trial in tried]
+    errors = [trial.error or {"code": trial.status, "message": trial.status, "param": None} for trial in jobs]
     if len({error["code"] for error in errors}) == 1:
         code, param = errors[0]["code"], errors[0]["param"]
     else:
         code, param = "trials_failed", None
-    what = "; ".join(f"{trial.model}: {error['message']}" for trial, error in zip(tried, errors, strict=True))
+    what = "; ".join(f"{trial.model}: {error['message']}" for trial, error in zip(jobs, errors, strict=True))
     return TrainFailed(code, f"no trial succeeded; {what}", param)
 
 
@@ -77,11 +77,11 @@ def _candidate(resources: Resources, trial: Job) -> Candidate:
     return Candidate(trial.model, int(trial.result["parameters"]), errors_N)
 
 
-def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: TrialChoice) -> list[dict[str, Any]]:
+def _table(job: Job, jobs: Sequence[Job], succeeded: Sequence[Job], choice: TrialChoice) -> list[dict[str, Any]]:
     """Return one row per trial. The rows do not contain times or ids, so identical jobs have identical tables."""
     gaps = {trial.id: gap for trial, gap in zip(succeeded, choice.gaps, strict=True)}
     rows = []
-    for trial, planned in zip(tried, job.settled["trials"], strict=True):
+    for trial, planned in zip(jobs, job.settled["trials"], strict=True):
         row: dict[str, Any] = {"model": trial.model, "status": trial.status, "steps": planned["steps"]}
         if trial.result is None:
             row["error"] = (trial.error or {}).get("message")

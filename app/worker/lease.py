@@ -135,7 +135,7 @@ class Lease:
                 self._trainer.renew()
         self.pause = flags.pause
         self.cancel = flags.cancel
-        # Kill the trainer rather than asking it to stop: a cancelled job needs no resume point.
+        # Kill the trainer rather than asking it to stop: a cancelled job does not need a resume point.
         if flags.cancel and self._trainer:
             self._trainer.kill()
 

@@ -68,7 +68,7 @@ def batch(service: Service, batch_id: str) -> dict[str, Any]:
     return checked(service.client.get(f"/v1/batches/{batch_id}"))
 
 
-def answered(service: Service, batch_id: str) -> int:
+def answer_count(service: Service, batch_id: str) -> int:
     counts = batch(service, batch_id)["request_counts"]
     return int(counts["completed"]) + int(counts["failed"])
 
@@ -97,10 +97,10 @@ def check_kills(record: Record, service: Service, folder: Path) -> None:
     batch_id = start_batch(service, folder, "killed", CLASSIFYING, REQUESTS)["id"]
     killed = 0
     for _ in range(KILLS):
-        seen = answered(service, batch_id)
+        seen = answer_count(service, batch_id)
 
         def advanced(seen: int = seen) -> bool:
-            return answered(service, batch_id) > seen
+            return answer_count(service, batch_id) > seen
 
         wait_until(advanced, 120, f"an answer after {seen}", every=0.02)
         if batch(service, batch_id)["status"] != "in_progress":
@@ -133,11 +133,11 @@ def check_latency(record: Record, service: Service, folder: Path, what: str) -> 
     load = LOADS[what]
     before = latencies(service, load, "before")
     batch_id = start_batch(service, folder, f"beside-{what}", load, load.requests)["id"]
-    wait_until(lambda: answered(service, batch_id), 120, "the first answer")
+    wait_until(lambda: answer_count(service, batch_id), 120, "the first answer")
     beside = latencies(service, load, "beside")
     open_still = batch(service, batch_id)["status"] == "in_progress"
     checked(service.client.post(f"/v1/batches/{batch_id}/cancel"))
-    rate = answered(service, batch_id)
+    rate = answer_count(service, batch_id)
     finish(service, batch_id, 60)
     after = latencies(service, load, "after")
     record.equal(f"{what}: the batch ran during all requests beside it", open_still, True)

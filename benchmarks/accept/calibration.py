@@ -90,7 +90,7 @@ def _perfect(probs_NC: Array) -> float:
 def _resampled(record: Record, name: str, facts: Facts, logits_NC: Array, targets_N: Array) -> None:
     """Calibrate on random halves of the test rows, and measure prediction sets and abstention on the other halves."""
     coverages, sizes, kept = [], [], {risk: 0 for risk in RISKS}
-    answered: dict[float, list[float]] = {risk: [] for risk in RISKS}
+    shares: dict[float, list[float]] = {risk: [] for risk in RISKS}
     for number in range(SPLITS):
         order_N = np.random.default_rng(number).permutation(len(targets_N))
         ours, others = np.array_split(order_N, 2)
@@ -101,13 +101,13 @@ def _resampled(record: Record, name: str, facts: Facts, logits_NC: Array, target
         for risk in RISKS:
             share, errors = _abstaining(made, risk, logits_NC[others], targets_N[others])
             kept[risk] += errors <= risk
-            answered[risk].append(share)
+            shares[risk].append(share)
     error = float(np.std(coverages, ddof=1) / SPLITS**0.5)
     record.at_least(f"{name}: mean coverage of 90 % sets", float(np.mean(coverages)), 0.9 - 2 * error)
     record.notes[f"{name}: mean size of 90 % sets"] = float(np.mean(sizes))
     for risk in RISKS:
         record.at_least(f"{name}: splits in which the errors stay within {risk}", kept[risk], 0.9 * SPLITS)
-        record.notes[f"{name}: answered at a risk of {risk}"] = float(np.mean(answered[risk]))
+        record.notes[f"{name}: answered at a risk of {risk}"] = float(np.mean(shares[risk]))
 
 
 def _abstaining(made: Calibration, risk: float, logits_NC: Array, targets_N: Array) -> tuple[float, float]:

@@ -23,7 +23,7 @@ TOPICS = {
     "Billing": ("I was charged twice", "where is my invoice", "die Rechnung ist falsch"),
     "Travel": ("the flight was cancelled", "please book a hotel", "der Zug fällt aus"),
 }
-ASKED = {"the screen of the laptop is black": "Hardware", "I need an invoice": "Billing", "book a flight": "Travel"}
+QUESTIONS = {"the screen of the laptop is black": "Hardware", "I need an invoice": "Billing", "book a flight": "Travel"}
 CHATS = {"Where is the fox?": "In the forest.", "Who sings?": "The crow.", "When is dinner?": "At six."}
 TUTORIAL = """
 import json, sys
@@ -69,17 +69,17 @@ class Shell:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OSTINATO_")}
         self.environment = kept | {"OSTINATO_URL": service.url, "COLUMNS": "200"}
 
-    def run(self, command: Sequence[str], given: str = "") -> tuple[int, str]:
-        """Run a command with the text `given` on standard input. Returns its exit status and all that it prints."""
+    def run(self, command: Sequence[str], stdin: str = "") -> tuple[int, str]:
+        """Run a command with the text `stdin` on standard input. Returns its exit status and all that it prints."""
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, input=given, text=True, encoding="utf-8",
+            command, cwd=self.folder, env=self.environment, input=stdin, text=True, encoding="utf-8",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.transcript += f"$ {shlex.join([Path(command[0]).name, *command[1:]])}\n{done.stdout}"
         return done.returncode, done.stdout
 
-    def ostinato(self, *arguments: str, given: str = "") -> tuple[int, str]:
-        return self.run([*OSTINATO, *arguments], given)
+    def ostinato(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
+        return self.run([*OSTINATO, *arguments], stdin)
 
 
 def write_table(path: Path) -> None:
@@ -120,9 +120,9 @@ def check_table(record: Record, shell: Shell) -> None:
     record.equal("the table trains a version", (status, "support:1 is ready" in printed), (0, True))
     for phrase in ("cp1252", "'Category'", "differ only in case", "left out"):
         record.equal(f"says: {phrase}", phrase in printed, True)
-    status, printed = shell.ostinato("classify", "--model", "support", "--json", *ASKED)
+    status, printed = shell.ostinato("classify", "--model", "support", "--json", *QUESTIONS)
     answers = [item["label"] for item in json.loads(printed)["data"]] if status == 0 else []
-    record.equal("its answers", answers, list(ASKED.values()))
+    record.equal("its answers", answers, list(QUESTIONS.values()))
 
 
 def check_lstm(record: Record, shell: Shell) -> None:
@@ -155,7 +155,7 @@ def check_chats(record: Record, shell: Shell) -> None:
     status, printed = shell.ostinato(*train)
     record.equal("the conversations train a version", (status, "ostinato chat helper:1" in printed), (0, True))
     record.equal("says: tool calls", "tool" in printed, True)
-    _, printed = shell.ostinato("chat", "helper", "--temperature", "0", given="".join(f"{q}\n" for q in CHATS))
+    _, printed = shell.ostinato("chat", "helper", "--temperature", "0", stdin="".join(f"{q}\n" for q in CHATS))
     record.equal("its answers", [line.strip() for line in printed.splitlines()], list(CHATS.values()))
 
 

@@ -1,4 +1,4 @@
-"""`ostinato import` converts weights, sends every checkpoint as a tar archive, and sends no other files."""
+"""`ostinato import` converts weights, and sends only the checkpoints, as tar archives."""
 
 from __future__ import annotations
 

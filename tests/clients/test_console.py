@@ -129,6 +129,50 @@ def test_a_conflict_over_an_alias_is_shown_and_nothing_is_overwritten(console: V
     expect(page.get_by_role("heading", name="New version of mood")).to_be_visible()
 
 
+def test_an_alias_moves_to_another_version_and_rolls_back_to_one_that_still_exists(
+    console: Visit, shelf: Shelf
+) -> None:
+    for _ in range(3):
+        shelf.classifier("mood")
+    page = console.open("models/mood")
+    expect(page.get_by_label("Points to")).to_have_value("3")
+    page.get_by_role("button", name="Promote").click()
+    expect(page.get_by_text("this alias has never pointed to a version other than 3.")).to_be_visible()
+    page.get_by_role("button", name="Move").click()
+    expect(page.get_by_label("Points to")).to_have_value("2")  # the newest to which the alias does not point
+    page.get_by_label("Points to").select_option("3")
+    page.get_by_role("button", name="Promote").click()
+    expect(page.get_by_text("champion already points to version 3.")).to_be_visible()
+    for version in (2, 1):
+        shelf.registry.set_alias("mood", "champion", version, "local")
+    shelf.registry.delete_version("mood", 2, "local")
+    page.reload()
+    expect(page.get_by_role("button", name="Return to version 3")).to_be_visible()  # the version before is deleted
+    shelf.registry.delete_version("mood", 3, "local")
+    page.reload()
+    expect(page.get_by_text("the earlier versions of this alias have been deleted.")).to_be_visible()
+
+
+def test_a_version_is_promoted_from_its_page_unless_another_client_has_moved_the_alias(
+    console: Visit, shelf: Shelf
+) -> None:
+    for _ in range(3):
+        shelf.classifier("mood")
+    shelf.registry.set_alias("mood", "champion", 1, "local")
+    page = console.open("models/mood/3")
+    page.on("dialog", lambda dialog: dialog.accept())
+    expect(page.get_by_role("button", name="Promote to champion")).to_be_visible()
+    shelf.registry.set_alias("mood", "champion", 2, "local")
+    page.get_by_role("button", name="Promote to champion").click()
+    expect(page.get_by_text("Another client has moved this alias")).to_be_visible()
+    assert shelf.registry.model("mood", "local").aliases == {"champion": 2}
+    page.get_by_role("button", name="Show the current state").click()
+    expect(page.get_by_text("Another client has moved this alias")).to_have_count(0)
+    page.get_by_role("button", name="Promote to champion").click()
+    expect(page.get_by_role("link", name="is @champion")).to_be_visible()
+    assert shelf.registry.model("mood", "local").aliases == {"champion": 3}
+
+
 def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
     browser: Browser, settings: Settings, engine: FakeEngine
 ) -> None:

@@ -65,6 +65,25 @@ def test_a_killed_trainer_is_reported_and_its_job_goes_on(page: Page, queue: Que
         expect(page.get_by_text("Published as mood:1")).to_be_visible()
 
 
+def test_a_finished_job_promotes_its_version_and_names_the_version_that_it_repeats(
+    page: Page, queue: Queue, resources: Resources
+) -> None:
+    jobs = [queue.create("local", plan={"steps": 2}, publish={"name": "mood"}, seed=1) for _ in range(2)]
+    with working(resources):
+        until(lambda: queue.get(jobs[1]).fine_tuned_model is not None)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(f"{page.url}jobs/{jobs[0].id}")
+    page.get_by_role("button", name="Promote to champion").click()
+    expect(page.get_by_role("link", name="is @champion")).to_be_visible()
+    expect(page.get_by_text("has the same weights as")).to_have_count(0)  # version 1 was the first
+    page.goto(f"{page.url.partition('#')[0]}#/jobs/{jobs[1].id}")
+    expect(page.get_by_text("This version has the same weights as mood:1.")).to_be_visible()
+    page.get_by_role("button", name="Promote to champion").click()
+    page.get_by_role("link", name="is @champion").click()
+    assert resources.registry.model("mood", "local").aliases == {"champion": 2}
+    expect(page.get_by_role("button", name="Roll back to version 1")).to_be_visible()
+
+
 def test_the_list_of_jobs_is_kept_up_to_date(page: Page, api: Api, queue: Queue) -> None:
     queue.create("local", publish={"name": "mood"})
     page.goto(f"{page.url}jobs")

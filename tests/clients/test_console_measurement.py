@@ -37,14 +37,21 @@ COMPARISONS = (
     ),
     (
         '[{name: "a:1", value: -0.2}, {name: "a:2", value: 0.1}], "r2", {test: "paired t-test", p: 0.21}',
-        "No clear difference between a:1 and a:2: R² -0.2 and 0.1 on the same rows. "
+        "No clear difference between a:1 and a:2: R² -0.2000 and 0.1000 on the same rows. "
         "The difference may be due to chance (paired t-test, p = 0.210).",
     ),
     (
         '[{name: "a:1", value: 2.5}, {name: "a:2", value: 2.25}], "bits_per_character", {on: "on the same text"}',
-        "a:1 is worse than a:2: 2.5 and 2.25 bits per character on the same text.",
+        "a:1 is worse than a:2: 2.500 and 2.250 bits per character on the same text. "
+        "It was not tested whether this difference may be due to chance.",
     ),
 )
+FORMATS = (  # one format for each kind of figure
+    ("figure('accuracy', 0.941)", "94.1 %"), ("figure('loss', 0.405)", "0.4050"), ("figure('mae', 1234.5)", "1 235"),
+    ("figure('tokens', 1234)", "1 234"), ("figure('loss', null)", "–"), ("figure('loss', 0.0000123)", "1.23 e-5"),
+    ("probability(0.941)", "94.1 %"), ("probability(0.99931)", "99.93 %"), ("probability(0.999996)", "99.9996 %"),
+    ("probability(1)", "100.0 %"), ("roundedUp(0.018212)", "1.83 %"), ("pValue(0.0004)", "p < 0.001"),
+)  # fmt: skip
 PERFECT = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
 METRICS = {
     "rows": 2, "accuracy": 1.0, "macro_f1": 1.0, "per_class": dict.fromkeys(LABELS, PERFECT),
@@ -99,6 +106,14 @@ def test_the_rule_is_that_of_the_service(page: Page) -> None:
     assert shown == [0, 3]
     for windows, curve in SHORT_WINDOWS:
         assert page.evaluate(f"import('{folder}/curves.js').then((c) => c.evened({windows}))") == curve
+    for expression, text in FORMATS:
+        assert page.evaluate(f"import('{folder}/format.js').then((f) => f.{expression})").replace("\u202f", " ") == text
+    meanings = (
+        "import('FOLDER/quality.js').then((q) => ['loss', 'ece', 'r2'].map((name) => q.meaning(name, -1, 'TASK')))"
+    )
+    loss, error, r2 = page.evaluate(meanings.replace("FOLDER", folder).replace("TASK", "classification"))
+    assert loss == "log loss, lower is better" and "lower is better" in error and r2.startswith("worse than")
+    assert page.evaluate(meanings.replace("FOLDER", folder).replace("TASK", "regression"))[0] == "lower is better"
     for values, sentence in COMPARISONS:
         shown = page.evaluate(f"import('{folder}/comparison.js').then((c) => c.comparisonInWords({values}))")
         assert shown.replace("\u202f", " ") == sentence
@@ -113,7 +128,7 @@ def test_a_version_measured_on_two_rows(page: Page, api: Api, shelf: Shelf) -> N
         assert not PERFECT_RATE.search(read_body(page)), place
     open_view(page, api, "compare?versions=mood:1,mood:2")
     expect(page.get_by_text("too few rows").first).to_be_visible()
-    assert not {"100", "50.0", "best"} & set(read_body(page).split())
+    assert not {"100", "50.0", "highest,"} & set(read_body(page).split())
 
 
 def test_trials_measured_on_two_rows(page: Page, api: Api) -> None:

@@ -23,7 +23,7 @@ def page(browser: Browser, room: Showroom) -> Iterator[Page]:
 
 def card(page: Page, name: str) -> str:
     """The text of the card with this title."""
-    return page.get_by_role("region", name=name, exact=True).inner_text().replace("\u202f", " ")
+    return page.get_by_role("region", name=name, exact=True).first.inner_text().replace("\u202f", " ")
 
 
 def columns_sent(room: Showroom, count: int) -> list[dict[str, str]]:
@@ -50,6 +50,7 @@ def test_a_version_shows_its_settings_data_and_card(page: Page, room: Showroom) 
     page.get_by_role("row", name="training.json").get_by_role("button", name="Read").click()
     expect(page.locator(".output", has_text='"optimizer"')).to_be_visible()
     lineage = page.get_by_role("region", name="Lineage")
+    expect(lineage.get_by_role("link", name="moods.csv")).to_have_attribute("href", "#/files")
     lineage.get_by_role("link", name=room.job).click()
     expect(page.get_by_role("heading", name="mood", exact=True)).to_be_visible()
 
@@ -59,12 +60,19 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
     page.get_by_role("button", name="positive answered as neutral: 23 rows").click()
     examples = page.get_by_role("region", name="Examples", exact=True)
     expect(examples.get_by_text("This cell counts 23 of the 140 test rows of the training run.")).to_be_visible()
-    expect(examples.get_by_label("File")).to_have_value("")  # the only file is the training file
-    examples.get_by_role("button", name="Evaluate on its held-out rows").click()
-    expect(examples.get_by_text("waiting for a worker")).to_be_visible()
+    evaluations = page.get_by_role("region", name="Evaluations on files", exact=True).first
+    expect(evaluations.get_by_label("Rows")).to_have_value("held-out")
+    examples.get_by_role("button", name="Evaluate to see examples").click()
+    expect(evaluations.get_by_label("Rows")).to_be_focused()
+    expect(evaluations.get_by_label("Rows")).to_be_in_viewport()
+    evaluations.get_by_role("button", name="Evaluate").click()
+    progress = evaluations.get_by_role("status").filter(has_text="Evaluation on a.csv: waiting for a worker")
+    expect(progress).to_be_focused()
+    expect(progress).to_be_in_viewport()
+    expect(evaluations.get_by_role("row", name="a.csv")).to_have_count(0)  # none at the time of the visit
     page.reload()
-    evaluations = page.get_by_role("region", name="Evaluations on files", exact=True)
-    expect(evaluations.get_by_text("waiting for a worker")).to_be_visible()  # the evaluation that was started before
+    expect(progress).to_be_visible()  # the evaluation that was started before
+    expect(evaluations.get_by_role("row", name="a.csv")).to_contain_text("queued")
     page.get_by_role("button", name="positive answered as neutral: 23 rows").click()
     room.finish_evaluation(REPORT | {"rows_sha256": "0b" * 32, "warnings": [TRAINED_ON]})
     expect(examples.get_by_role("cell", name="so so")).to_be_visible()
@@ -72,11 +80,17 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
         "an evaluation on the 140 test rows of a.csv. The only example in this cell is shown."
     )
     expect(page.get_by_text(TRAINED_ON[4:])).to_have_count(3)  # examples, worst mistakes, list of evaluations
-    examples.get_by_text("Show examples from other rows").click()
-    examples.get_by_role("button", name="Evaluate on its held-out rows").click()
-    expect(examples.get_by_text("waiting for a worker")).to_be_visible()
+    examples.get_by_role("button", name="Evaluate on other rows").click()
+    evaluations.get_by_role("button", name="Evaluate").click()
+    expect(progress).to_be_visible()
     room.finish_evaluation()
     expect(examples.get_by_text("The examples are the counted rows.")).to_be_visible()
+    expect(examples.first).to_be_focused()
+    expect(examples.first).to_be_in_viewport()
+    row = evaluations.get_by_role("row", name="a.csv").first
+    expect(row).to_contain_text("Accuracy 89.0")
+    expect(row).to_contain_text("succeeded")
+    expect(row).to_contain_text("140 test rows")
     assert columns_sent(room, 2) == [{"text": "text"}] * 2  # the version's columns that the file has
     expect(page.get_by_role("region", name="Worst mistakes", exact=True).first).to_contain_text(f"so so {EVIL}")
     page.get_by_role("link", name="the newest evaluation").click()
@@ -88,8 +102,8 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
     assert serious_problems(page) == []
     page.goto(f"{room.url}/#/models/mood/2")  # its file is not known
     page.get_by_role("button", name="positive answered as neutral: 23 rows").click()
-    expect(examples.get_by_label("File")).to_be_visible()
-    expect(examples.get_by_role("button", name="Evaluate on its held-out rows")).to_have_count(0)
+    expect(page.get_by_label("Rows", exact=True)).to_have_value(re.compile("^file-"))
+    expect(page.get_by_label("Rows", exact=True).get_by_text("held-out rows")).to_have_count(0)
     assert page.evaluate("window.hacked") is None
 
 
@@ -101,25 +115,55 @@ def test_rows_that_were_drawn_for_validation_can_be_evaluated(page: Page, room: 
     page.goto(f"{room.url}/#/models/mood/1")
     panel = page.get_by_role("region", name="Evaluations on files", exact=True)
     with page.expect_request("**/v1/evaluations") as sent:
-        panel.get_by_role("button", name="Evaluate on its held-out rows").click()
+        panel.get_by_role("button", name="Evaluate").click()
     options = {"validation_split": 0.2, "encoding": "utf-8", "skip_bad_rows": 0.1}
     assert sent.value.post_data_json.items() >= options.items()
+
+
+def test_the_figures_of_a_threshold_agree_with_the_worst_mistakes(page: Page, room: Showroom) -> None:
+    """They are shown for the rows and probabilities of the mistakes as well."""
+    page.goto(f"{room.url}/#/models/mood/1")
+    card_ = page.get_by_role("region", name="Threshold for answers")
+    expect(card_.get_by_text("On 140 held-out rows of the training run.")).to_be_visible()
+    measured = [{"score": 0.9, "answered": 0.25, "errors": 0.03}, {"score": 0.5, "answered": 1.0, "errors": 0.12}]
+    mistakes = [{**REPORT["mistakes"][0], "score": 0.99931}]
+    with room.api.client() as client:
+        file = client.get("/v1/files").json()["data"][-1]["id"]
+        client.post("/v1/evaluations", json={"model": "mood:1", "file": file, "columns": {"text": "text"}})
+    room.finish_evaluation(REPORT | {"thresholds": measured, "mistakes": mistakes})
+    page.reload()
+    expect(card_.get_by_text("On the 140 test rows of a.csv, from the newest evaluation.")).to_be_visible()
+    assert "Measured at\n50.0 %\nAnswered\n100.0 %\nWrong answers\n12.0 %" in card(page, "Threshold for answers")
+    card_.get_by_label("Threshold, in %").fill("90")
+    shown = card(page, "Threshold for answers")
+    assert "Measured at\n90.0 %\nAnswered\n20.0 %\nWrong answers\n0.0 %" in shown
+    assert "Measured at\n90.0 %\nAnswered\n25.0 %\nWrong answers\n3.0 %" in shown
+    shown = card(page, "Worst mistakes")
+    assert "99.93 %" in shown and "The probabilities are those that this version returns." in shown
 
 
 def test_versions_are_tested_against_the_first_and_one_is_promoted(page: Page, room: Showroom) -> None:
     page.goto(f"{room.url}/#/compare?versions=mood:1,mood:2,rival:1,echo:1")
     tests = page.get_by_role("region", name="Paired tests")
     expect(tests.get_by_role("row", name="echo:1")).to_contain_text("The task is generation")
+    better = page.get_by_role("region", name="Metrics of each version").get_by_role("row", name="Test · accuracy")
+    expect(better.get_by_role("cell", name="91.0")).to_contain_text("highest, not tested")
+    expect(page.get_by_label("File").get_by_text(re.compile("training file of mood:1$"))).to_be_attached()
     page.get_by_label("File").select_option(index=1)
     page.get_by_role("button", name="Test on the same rows").click()
     expect(tests.get_by_text("waiting for a worker")).to_have_count(2)
+    expect(tests.get_by_role("status").first).to_be_focused()
     for _ in range(2):
-        room.finish_evaluation(REPORT | {"comparison": {"summary": "the difference may be chance"}})
+        room.finish_evaluation(
+            REPORT | {"comparison": {"summary": "the difference may be chance"}, "warnings": [TRAINED_ON]}
+        )
     assert columns_sent(room, 2) == [{"text": "text"}] * 2
     for version in ("mood:2", "rival:1"):
         row = tests.get_by_role("row", name=re.compile(f"^{version}"))  # the tests may be queued in either order
         expect(row).to_contain_text("the difference may be chance")
         expect(row.get_by_role("link", name="Details")).to_be_visible()
+        expect(row).to_contain_text(f"Warning: {TRAINED_ON}")
+    expect(better.get_by_text("highest", exact=True)).to_be_visible()
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_label("Version", exact=True).select_option("mood:2")
     page.get_by_role("button", name="Promote").click()
@@ -152,6 +196,24 @@ def test_texts_are_classified_by_several_versions_side_by_side(page: Page, room:
     page.get_by_text("Earlier inputs, stored in this browser").click()
     page.get_by_role("button", name="so so great").click()
     expect(page.get_by_label("Texts", exact=True)).to_have_value("so so\ngreat")
+
+
+def test_a_limit_that_cannot_be_guaranteed_is_explained_in_the_unit_of_its_field(page: Page, room: Showroom) -> None:
+    page.goto(f"{room.url}/#/play?model=mood:1")
+    limit = page.get_by_label("Maximum error rate, in %")
+    page.get_by_label("Texts", exact=True).fill("so so")
+    limit.fill("1")
+    page.get_by_role("button", name="Classify").click()
+    problem = page.get_by_role("alert")
+    expect(problem).to_contain_text("the maximum error rate is 1\u202f%, but with 140 held-out rows")
+    expect(problem).to_contain_text(
+        "no error rate below 15\u202f%; raise the maximum error rate to at least 15\u202f%,"
+    )
+    expect(problem).not_to_contain_text("max_risk")
+    limit.fill("250")
+    page.get_by_role("button", name="Classify").click()
+    expect(page.get_by_text("Enter a maximum error rate above 0 and below 100 %.")).to_be_visible()
+    expect(limit).to_have_attribute("aria-invalid", "true")
 
 
 def test_tokens_are_explained_to_the_keyboard_and_stopped_texts_are_kept(page: Page, room: Showroom) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,13 @@ from tests.training.data.tables import parquet, xlsx
 PLAN: dict[str, Any] = ESTIMATE["plans"][0]
 LINEAR = PLAN | {"model": "linear", "architecture": "linear", "layers": None, "width": None}
 LINEAR |= {"choices": [{"option": "batch_size", "value": 64, "reason": "Larger for more rows.", "requested": False}]}
+CHECK = "**/jobs?dry_run=true&stream=true"
 expect.set_options(timeout=PATIENCE)
+
+
+def events(*values: tuple[str, dict[str, Any]]) -> str:
+    """A stream of server-sent events, each with its type and its data."""
+    return "".join(f"event: {kind}\ndata: {json.dumps(value)}\n\n" for kind, value in values) + "data: [DONE]\n\n"
 
 
 @pytest.fixture
@@ -33,10 +40,11 @@ def page(browser: Browser, api: Api, engine: FakeEngine, request: pytest.Fixture
         estimate = copy.deepcopy(ESTIMATE)
         if route.request.post_data_json["model"] == "auto":
             estimate["plans"] = [LINEAR, PLAN]
-        route.fulfill(json=estimate)
+        read = estimate | {"plans": []}
+        route.fulfill(body=events(("data", read), ("estimate", estimate)), content_type="text/event-stream")
 
     with visit(browser, api.url, width=width, scheme=scheme) as visitor:
-        visitor.page.route("**/jobs?dry_run=true", answer)
+        visitor.page.route(CHECK, answer)
         yield visitor.open("train")
 
 
@@ -105,6 +113,72 @@ def test_a_role_may_have_several_columns(page: Page, api: Api) -> None:
     assert started(page, api)["columns"] == {"text": "message", "label": "spam,urgent"}
 
 
+def test_columns_without_usual_names_are_chosen_by_their_contents(page: Page, api: Api) -> None:
+    rows = "".join(f"the parcel number {n} is late,{('delay', 'loss')[n % 2]}\n" for n in range(20))
+    with page.expect_request(CHECK) as check:
+        drop(page, "mail.csv", f"message,kind\n{rows}".encode())
+    assert check.value.post_data_json["columns"] == {"text": "message", "label": "kind"}
+    expect(page.get_by_text("chosen by their contents: Text: message, Label: kind")).to_be_visible()
+    expect(page.get_by_label("Text", exact=True)).to_have_value("message")
+    assert serious_problems(page) == []
+    assert started(page, api)["columns"] == {"text": "message", "label": "kind"}
+
+
+def test_a_check_waits_for_its_turn_and_says_so(page: Page) -> None:
+    refusals = [("dry_run_busy", "50"), ("quota_exceeded", "90")]
+
+    def refuse(route: Route) -> None:
+        if not refusals:
+            route.fallback()
+            return
+        code, seconds = refusals.pop(0)
+        headers = {"retry-after": seconds}
+        route.fulfill(status=429, json={"error": {"message": "refused", "code": code}}, headers=headers)
+
+    page.route(CHECK, refuse)
+    drop(page, "a.csv", b"text,label\na,x\nb,y\n")
+    expect(page.get_by_text("The service is busy with another check")).to_be_visible()
+    expect(page.get_by_text("This page tries again in")).to_be_visible()
+    expect(page.get_by_role("button", name="Check data and estimate time")).to_be_disabled()
+    assert serious_problems(page) == []
+    page.get_by_role("button", name="Try now").click()
+    expect(page.get_by_text("Try again in 1\u202fmin 30\u202fs.")).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("The value of each option, and why")).to_be_visible()
+    expect(page.get_by_role("button", name="Check data and estimate time")).to_be_enabled()
+
+
+def test_the_report_on_the_data_is_shown_before_the_time(page: Page) -> None:
+    bodies = [events(("data", ESTIMATE | {"plans": []}))]
+    bodies.append(events(("data", ESTIMATE | {"plans": []}), ("", {"error": {"message": "the trainer was killed"}})))
+
+    def interrupt(route: Route) -> None:
+        route.fulfill(body=bodies.pop(0), content_type="text/event-stream") if bodies else route.fallback()
+
+    page.route(CHECK, interrupt)
+    drop(page, "a.csv", b"text,label\na,x\nb,y\n")
+    expect(page.get_by_text("The service does not respond.").first).to_be_visible()  # the stream has no estimate
+    expect(page.get_by_label("Text", exact=True).locator("option").first).to_have_text("Detect: message")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("the trainer was killed")).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("The value of each option, and why")).to_be_visible()
+
+
+def test_a_training_that_repeats_an_earlier_one_says_so(page: Page, api: Api) -> None:
+    with api.client() as client:
+        choices = {"model": "gru", "training_file": upload(client, "a.csv", b"text,label\na,x\nb,y\n"), "seed": 7}
+        job = client.post("/v1/fine_tuning/jobs", json=choices).json()["id"]
+    page.goto(f"{api.url}/#/train?again={job}")
+    expect(page.get_by_text("This repeats the earlier training")).to_be_visible()
+    page.get_by_label("Architecture").select_option("lstm")
+    expect(page.get_by_text("This repeats")).to_have_count(0)
+    page.get_by_label("Architecture").select_option("gru")
+    page.get_by_role("button", name="Use a new seed").click()
+    expect(page.get_by_text("This repeats")).to_have_count(0)
+    assert started(page, api)["seed"] != 7
+
+
 def test_a_refused_column_is_named_and_marked_as_on_the_page(page: Page) -> None:
     message = "a.csv has no column 'text'; set columns.text to the name of the column that contains the texts"
     refusal = {"error": {"message": message, "code": "invalid_training_file", "param": "columns.text"}}
@@ -115,7 +189,7 @@ def test_a_refused_column_is_named_and_marked_as_on_the_page(page: Page) -> None
         else:
             route.fulfill(status=400, json=refusal)
 
-    page.route("**/jobs?dry_run=true", refuse)
+    page.route(CHECK, refuse)
     drop(page, "a.csv", b"body,mood\na,x\nb,y\n")
     expect(page.get_by_role("alert")).to_contain_text("set “Text” in step 2 to the name")
     text = page.get_by_label("Text", exact=True)
@@ -134,7 +208,7 @@ def test_the_check_shows_columns_values_and_reasons(page: Page, api: Api) -> Non
     expect(page.get_by_text("Larger for more rows.")).to_be_visible()  # of one of the two runs
     expect(page.get_by_text("Muon needs fewer steps here than AdamW.")).to_be_visible()
     expect(page.get_by_text("set by you")).to_be_visible()
-    with page.expect_request("**/jobs?dry_run=true") as check:  # repeated without a click
+    with page.expect_request(CHECK) as check:  # repeated without a click
         page.get_by_label("Architecture").select_option("gru")
     assert check.value.post_data_json["model"] == "gru"
     expect(page.get_by_text("Larger for more rows.")).to_have_count(0)

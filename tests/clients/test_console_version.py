@@ -72,7 +72,7 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     limit.fill("")
     assert '"max_risk"' not in read(page, "Threshold for answers")
     limit.fill("2")
-    limit.press("Tab")
+    page.get_by_role("slider", name="Measured thresholds").focus()
     page.keyboard.press("ArrowLeft")  # the slider: another threshold, to which the note does not apply
     assert "97.5 % confidence, at most 2.0 %" not in read(page, "Threshold for answers") and limit.input_value() == ""
     assert '"abstain_below": 0.5' in read(page, "Threshold for answers")
@@ -80,3 +80,65 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     limit.fill("2")
     page.get_by_role("link", name="Try it in the playground").click()
     expect(page.get_by_label("Maximum error rate")).to_have_value("2")
+
+
+def test_a_threshold_between_two_measured_ones_has_the_figures_of_both(page: Page) -> None:
+    threshold = page.get_by_label("Threshold, in %")
+    expect(threshold).to_have_value("50")  # the lowest measured threshold, which answers all rows
+    shown = read(page, "Threshold for answers")
+    assert "The slider has 3 positions: the measured thresholds from 50.0 % to 90.0 %." in shown
+    assert "On 2 000 held-out rows of the training run." in shown and "Measured at\n50.0 %" in shown
+    threshold.fill("70")
+    shown = read(page, "Threshold for answers")
+    assert "Next lower measured\n50.0 %\nAnswered\n100.0 %\nWrong answers\n11.0 %" in shown
+    assert "Next higher measured\n81.2 %\nAnswered\n50.0 %\nWrong answers\n1.0 %" in shown
+    assert '"abstain_below": 0.7' in shown
+    threshold.fill("81.2")  # as displayed
+    shown = read(page, "Threshold for answers")
+    assert "Measured at\n81.2 %" in shown and "Next" not in shown and '"abstain_below": 0.812' in shown
+    threshold.fill("20")
+    assert "Lowest measured\n50.0 %" in read(page, "Threshold for answers")
+    threshold.fill("95")
+    assert "Next lower measured\n90.0 %" in read(page, "Threshold for answers")
+    threshold.fill("120")
+    assert "Enter a percentage above 0 and below 100." in read(page, "Threshold for answers")
+    assert threshold.get_attribute("aria-invalid") == "true"
+    page.get_by_text("All measured thresholds").first.click()
+    expect(page.get_by_role("region", name="All measured thresholds").get_by_role("row")).to_have_count(4)
+    assert serious_problems(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_single_confusions_are_visible_in_a_matrix_that_scrolls(
+    browser: Browser, api: Api, shelf: Shelf, scheme: str
+) -> None:
+    labels = tuple(f"label number {i}" for i in range(9))
+    matrix = [[1000 if i == j else int(j == i + 1) for j in range(9)] for i in range(9)]
+    metrics = {"rows": 9008, "accuracy": 0.99, "per_class": dict.fromkeys(labels, FIGURES), "confusion_matrix": matrix}
+    shelf.put("topics", labels=labels, metrics={"validation": metrics})
+    with visit(browser, api.url, width=380, scheme=scheme) as visitor:
+        page = visitor.open("models/topics/1")
+        box = page.get_by_role("region", name="Confusion matrix")
+        expect(page.get_by_text("Scroll the matrix sideways to see all columns.")).to_be_visible()
+        cell = page.get_by_role("button", name="label number 0 answered as label number 1: 1 row", exact=True)
+        mixed, panel = cell.evaluate("e => [e, e.closest('.card')].map((x) => getComputedStyle(x).backgroundColor)")
+        assert distance(page, mixed, panel) > 20
+        name = box.get_by_role("rowheader", name="label number 8")
+        name.scroll_into_view_if_needed()
+        before = name.bounding_box()
+        box.evaluate("e => { e.scrollLeft = 10000; }")
+        expect(box.get_by_role("button", name="label number 8 answered as label number 8")).to_be_in_viewport(ratio=0.9)
+        assert before and name.bounding_box() == before  # the row labels stay
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def distance(page: Page, *colours: str) -> float:
+    """The largest difference between two colours in a channel, from 0 to 255."""
+    script = """(colours) => colours.map((colour) => {
+        const context = new OffscreenCanvas(1, 1).getContext("2d");
+        context.fillStyle = colour;
+        context.fillRect(0, 0, 1, 1);
+        return [...context.getImageData(0, 0, 1, 1).data];
+    })"""
+    first, second = page.evaluate(script, list(colours))
+    return max(abs(a - b) for a, b in zip(first, second, strict=True))

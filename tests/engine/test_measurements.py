@@ -1,4 +1,4 @@
-"""Measurements are stored by key. A file that is damaged or cannot be written causes no error."""
+"""Measurements are stored by key. A file that is damaged or cannot be written does not cause an error."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ def test_versions_of_one_shape_are_measured_once(tmp_path: Path) -> None:
 
 
 def test_the_number_of_measurements_in_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "HELD", 2)
+    monkeypatch.setattr(tuning, "MOST_IN_MEMORY", 2)
     chooser, watch = tuner(tmp_path / "measurements", {PLAIN: 1.0, HALF: 2.0})
     for name in ("a", "b", "c"):
         message = b.write_checkpoint(tmp_path / name, b.config("transformer", "classification"))[1]

@@ -99,4 +99,4 @@ def test_the_first_input_of_a_file_is_the_probe(tmp_path: Path) -> None:
     assert len(read_inputs(str(tmp_path / "numbers")) or []) == 2
     with pytest.raises(InvalidRequest, match="reads texts"):
         make_probe(tmp_path, TEXT, str(tmp_path / "numbers"))
-    assert read_inputs("a text that is no file") is None and read_inputs("x" * 5000) is None
+    assert read_inputs("a text that is not the name of a file") is None and read_inputs("x" * 5000) is None

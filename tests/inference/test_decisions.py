@@ -63,7 +63,7 @@ def test_answers_below_the_score_are_withheld() -> None:
     assert not rule().abstains([0.4, 0.3, 0.3])
     assert answer_score("multilabel", [0.9, 0.3, 0.05]) == 0.7
     plain = decision_rule(version(None), DecisionPolicy(abstain_below=0.5))
-    assert plain.abstains([0.4, 0.3, 0.3]), "a score needs no calibration"
+    assert plain.abstains([0.4, 0.3, 0.3]), "a score does not need a calibration"
 
 
 REFUSED: list[tuple[str, Calibration | None, dict[str, Any], str, str]] = [

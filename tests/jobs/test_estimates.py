@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.api.openai.fine_tuning_estimates import ESTIMATE
 from app.db.database import Database
 from app.errors import DeadlineExceeded, EngineFailed, InvalidRequest, OstinatoError, Overloaded, Unavailable
 from app.files.service import Files
@@ -22,7 +23,7 @@ from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
-from app.wire.estimate import DataSummary, Estimate, EstimateNote
+from app.wire.estimate import DataSummary, Estimate, EstimateNote, TrainingPlan
 from app.wire.trainer import Broke, Estimated, Note, TrainEvent, TrainFailed
 from tests.jobs.fixtures import OWNER, Queue, until
 
@@ -37,7 +38,9 @@ while not os.path.exists(os.environ["TORCH_GO"]):
     time.sleep(0.01)
 sys.exit(int(os.environ.get("TORCH_CODE", 0)))
 """
-PLANNED = Estimate("classification", DataSummary({"train": 9}, {}, {"train": 40}, {}), 300, [], 7, 8, 1.5)
+PLANS = msgspec.convert(ESTIMATE["plans"], list[TrainingPlan])
+PLANNED = Estimate("classification", DataSummary({"train": 9}, {}, {"train": 40}, {}), 300, PLANS, 7, 8, 1.5)
+READ = msgspec.structs.replace(PLANNED, plans=[], parameters=0, memory=0, seconds=0.0)
 
 
 @pytest.fixture
@@ -83,6 +86,22 @@ def test_an_estimate_has_the_notes_of_the_trainer(
     assert "OSTINATO_API_KEYS" not in seen["environment"] and "TORCH_GO" in seen["environment"]
 
 
+def test_the_data_is_shown_while_the_trainer_times_its_steps(
+    make: Callable[..., Estimates], body: JobRequest, tmp_path: Path
+) -> None:
+    """The fake trainer waits until the data has been shown."""
+    shown: list[Estimate] = []
+
+    def show(estimate: Estimate) -> None:
+        shown.append(estimate)
+        (tmp_path / "go").touch()
+
+    events = Note("data_report", 0, "info", "9 rows", {"empty": 1}), Estimated(READ), Estimated(PLANNED)
+    done = make(*events, wait=True).estimate(body, OWNER, 60.0, show=show)
+    assert shown == [msgspec.structs.replace(READ, report={"empty": 1})]
+    assert done == msgspec.structs.replace(PLANNED, report={"empty": 1})
+
+
 @pytest.mark.parametrize(
     ("event", "code", "error"),
     [
@@ -90,6 +109,7 @@ def test_an_estimate_has_the_notes_of_the_trainer(
         (Broke("KeyError"), 1, EngineFailed),
         (Note("any", 0, "info", "killed after this"), -9, EngineFailed),
         (Note("any", 0, "info", "the disk is full"), 74, Unavailable),
+        (Estimated(READ), 0, EngineFailed),
     ],
 )
 def test_errors_of_the_trainer_are_those_of_the_request(

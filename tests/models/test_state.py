@@ -170,7 +170,7 @@ def test_a_growth_that_fails_leaves_the_state_as_it_was(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch, "zeros", zeros)
     with pytest.raises(RuntimeError, match="not enough memory"):
         state.reserve(FIRST_POSITIONS + 1)
-    state.reserve(FIRST_POSITIONS)  # needs no growth
+    state.reserve(FIRST_POSITIONS)  # does not have to grow
     append(state, 0, 2.0, 1)
     (_, keys), (values,) = state.layers
     for tensor in (keys[0, 0, :, 0], values[0, :, 0]):

@@ -33,7 +33,7 @@ def test_a_spool_that_ends_anywhere_is_continued(answers: Answers, data: st.Data
         rest = data.draw(st.binary(max_size=20))
         path.write_bytes(kept + rest)
         with Spool(path) as spool:
-            done = spool.answered
+            done = spool.answered_indices
             assert done == set(range(len(done))) and len(done) >= kept.count(b"\n")
             for index, (success, line) in enumerate(answers):
                 if index not in done:

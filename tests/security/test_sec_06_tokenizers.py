@@ -94,7 +94,7 @@ ATTACKS = {
     "a map with long replacements": definition(normalizer=charsmap(10_000)),
     "a map that is not a map": definition(normalizer={"type": "Precompiled", "precompiled_charsmap": "?"}),
     "an unknown component": definition(pre_tokenizer={"type": "Exec"}),
-    "a component that is no object": definition(normalizer=[1]),
+    "a component that is not an object": definition(normalizer=[1]),
     "a template that repeats the text": definition(post_processor=template(*"A" * 9)),
     "a template with a long token": definition(post_processor=template("A", ids=10_000)),
     "a decoder that doubles": definition(decoder=sequence("decoders", *[DOUBLE] * 30)),
@@ -227,7 +227,7 @@ def test_texts_that_nobody_waits_for_are_not_read(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.gather(*readers._tasks, return_exceptions=True)
-        assert readers.held == 0
+        assert readers.load == 0
         readers.close()
 
     asyncio.run(request())

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from app.runs.run_directory import RunDirectory
 from app.training.loop.loop import Training
 from app.training.plan.config import MICRO_TOKENS
-from app.training.run import limits
+from app.training.run import limits, sandbox
 from app.wire import shortage
 from app.wire.trainer import Broke, Done, Note, Phase, TrainEvent, TrainFailed
 from app.worker import memory_kills
@@ -54,6 +55,31 @@ def test_a_trainer_has_limits_and_no_network(tmp_path: Path) -> None:
         assert status["NoNewPrivs"] == "1"
         assert {int(status[name], 16) & ~0b110 for name in ("CapEff", "CapPrm", "CapInh")} == {0}
         assert granted["Max cpu time"] == "unlimited"
+
+
+INTRUDER = """
+import sys
+from pathlib import Path
+from app.training import __main__ as trainer
+from app.training.run.session import Session
+
+def intrude(self):
+    secret = Path(sys.argv[1]).parent / "secret"
+    secret.write_text(secret.read_text() + " and changed")
+
+Session.attempt = intrude
+sys.exit(trainer.main())
+"""
+
+
+@pytest.mark.skipif(sandbox._version() < sandbox.OLDEST, reason="this system has no Landlock")
+def test_a_trainer_cannot_read_or_change_other_files_of_the_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "secret").write_text("of another owner")
+    run = make(tmp_path / "run")
+    done = subprocess.run([sys.executable, "-c", INTRUDER, str(run), "--device", "cpu"], capture_output=True, text=True)
+    assert done.returncode == 1 and "PermissionError" in done.stderr
+    assert (tmp_path / "secret").read_text() == "of another owner"
 
 
 @linux

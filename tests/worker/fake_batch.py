@@ -32,7 +32,7 @@ def main() -> int:
     run: Path = options.run
     with Spool(run / ANSWERS) as spool:
         for numbered in batch_input.requests(run / INPUT):
-            if numbered.position in spool.answered:
+            if numbered.position in spool.answered_indices:
                 continue
             plan = msgspec.json.decode(numbered.request.body)
             mark = run / f"killed-{numbered.position}"

@@ -35,7 +35,7 @@ from app.inference.questions import OptionChoice, Predicate, Rating, TypedQuesti
 
 router = APIRouter(tags=["classification"])
 _body = JsonBody(DecisionRequest, DECISIONS)
-_ASKED: dict[str, Any] = {
+_REQUEST: dict[str, Any] = {
     "model": "demo-sentiment-lstm",
     "input": "I love this!",
     "questions": [
@@ -84,7 +84,7 @@ _EXAMPLE: dict[str, Any] = {
         "`abstention`, the version abstains when it is not certain enough."
     ),
     response_model=None,
-    openapi_extra=reads(DecisionRequest, two_questions=_ASKED),
+    openapi_extra=reads(DecisionRequest, two_questions=_REQUEST),
     responses=replies(DecisionReply, _EXAMPLE),
 )
 async def create_decision(request: Request) -> Response:

@@ -38,7 +38,7 @@ ABSTAINED = (
 )
 router = APIRouter(tags=["classification"])
 _body = JsonBody(SystemOneRequest, SYSTEM_ONE)
-_ASKED: dict[str, Any] = {
+_REQUEST: dict[str, Any] = {
     "model": "demo-sentiment-lstm",
     "state": "I love this!",
     "questions": {
@@ -81,7 +81,7 @@ _EXAMPLE: dict[str, Any] = {
         "/v1/decisions` returns refusals instead."
     ),
     response_model=None,
-    openapi_extra=reads(SystemOneRequest, three_questions=_ASKED),
+    openapi_extra=reads(SystemOneRequest, three_questions=_REQUEST),
     responses=replies(SystemOneReply, _EXAMPLE),
 )
 async def system_one(request: Request) -> Response:
@@ -91,7 +91,7 @@ async def system_one(request: Request) -> Response:
     questions = [_question(name, question) for name, question in body.questions.items()]
     result = await judge(request, caller, TextToJudge(state, "state", body.truncate_prompt_tokens), questions)
     answers = {
-        name: _answer(question, _answered(outcome))
+        name: _answer(question, _require_outcome(outcome))
         for (name, question), outcome in zip(body.questions.items(), result.outcomes, strict=True)
     }
     reply = SystemOneReply(body.model or caller.reference, answers, SystemOneUsage(result.tokens))
@@ -108,7 +108,7 @@ def _question(name: str, question: SystemOneQuestion) -> TypedQuestion:
     return Rating(place, "criteria", levels)
 
 
-def _answered(outcome: Outcome | None) -> Outcome:
+def _require_outcome(outcome: Outcome | None) -> Outcome:
     """Return the outcome. Raises InvalidRequest if the version abstained, which the format cannot represent."""
     if outcome is None:
         raise InvalidRequest(ABSTAINED, code="abstained")

@@ -26,7 +26,7 @@ ASSETS = (
     "/docs/start.js",
     "/redoc/redoc.standalone.js",
 )
-# Routes for programs that monitor the service: they need no key, are answered even if the service accepts no more
+# Routes for programs that monitor the service: they do not need a key, are answered even if the service accepts no more
 # connections, and are logged at debug level only.
 HEALTH = frozenset(("/livez", "/ping", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
 PUBLIC = HEALTH | frozenset(("/docs", "/redoc", "/openapi.json", *ASSETS))

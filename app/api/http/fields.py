@@ -11,7 +11,7 @@ Truncation = Annotated[int, Meta(ge=-1, le=2**31 - 1, extra_json_schema={"not": 
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Token counts of a request that generates no tokens, so `completion_tokens` is always 0."""
+    """Token counts of a request that does not generate tokens, so `completion_tokens` is always 0."""
 
     prompt_tokens: int
     total_tokens: int

@@ -72,7 +72,7 @@ async def _follow(request: Request, services: Services, followed: Followed, afte
     async def close() -> None:
         services.followers.leave(followed.principal)
 
-    return EventStream(_frames(services, followed, after, until), {}, until, end=b"", close=close)
+    return EventStream(_frames(services, followed, after, until), {}, until, end=b"", close=close, left="following")
 
 
 async def _frames(

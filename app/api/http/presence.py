@@ -50,8 +50,10 @@ async def disconnected(receive: Receive) -> None:
         pass
 
 
-async def attended(request: Request, work: Awaitable[T]) -> T:
+async def attended(request: Request, work: Awaitable[T], stage: str = "waiting") -> T:
     """Await `work` and return its result. If the client disconnects, cancel `work` and raise ClientGone.
+
+    `stage` is the stage under which the metric of cancelled requests counts the client.
 
     Uses a callback on the connection, because waiting for ASGI's `http.disconnect` would need a task per request.
     """
@@ -73,7 +75,7 @@ async def attended(request: Request, work: Awaitable[T]) -> T:
         if not client_left:  # cancelled by the server, not by `leave`
             raise
         task.uncancel()  # the cancellation is handled here and must not affect what the task does next
-        cancelled.labels("waiting").inc()
+        cancelled.labels(stage).inc()
         raise ClientGone from None
     finally:
         connection.on_lost(None)

@@ -17,7 +17,7 @@ def _rule(expression: str) -> re.Pattern[str]:
     return re.compile(expression, re.DOTALL)
 
 
-# The first rule whose expression matches the method and the path applies. Requests that match no rule run a model.
+# The first rule whose expression matches the method and the path applies. Without such a rule, a request runs a model.
 RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (_rule(r"\w+ /v1/(fine_tuning|files|uploads|queue|webhook_endpoints|webhook_event_types)(/.*)?"), TRAIN),
     (_rule(r"\w+ (/metrics|/v1/engine|/v1/audit|/v1/settings)"), OPERATOR),

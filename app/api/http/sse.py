@@ -65,14 +65,16 @@ class EventStream(Response):
         close: Callable[[], Awaitable[None]] | None = None,
         media_type: str = "text/event-stream",
         ping: bytes = PING,
+        left: str = "streaming",
     ) -> None:
         """`until`, a monotonic time, is the deadline for the work; the stream is aborted `LAST_WORDS` seconds later.
 
         While the stream is idle, `ping` is sent so that proxies keep the connection open. An empty `ping` is not sent.
         `close` releases the resources of `frames`. `close` is called even if `frames` was never started, because a
-        generator runs its `finally` blocks only if it has been started.
+        generator runs its `finally` blocks only if it has been started. `left` is the stage under which the metric of
+        cancelled requests counts a client that disconnects.
         """
-        self.media_type, self._ping = media_type, ping
+        self.media_type, self._ping, self._left = media_type, ping, left
         super().__init__(None, 200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self.frames, self.until = frames, until
@@ -138,6 +140,6 @@ class EventStream(Response):
                 await asyncio.wait({leaving}, timeout=PING_SECONDS)
                 if self._ping and not leaving.done() and self._sent == before:
                     await send({"type": "http.response.body", "body": self._ping, "more_body": True})
-            self._give_up("streaming", task)
+            self._give_up(self._left, task)
         finally:
             leaving.cancel()

@@ -147,7 +147,7 @@ class TokenEvents:
         self._generation, self._tokenizer = generation, generation.version.tokenizer
         self._several = bool(parameters.top_n_tokens)
         self._text = self._tokenizer.decode(generation.prompts[0]) if parameters.return_full_text else ""
-        self._held: tuple[wire.TokenLogprob, str] | None = None  # the newest token, not yet sent, and its text
+        self._newest: tuple[wire.TokenLogprob, str] | None = None  # the newest token, not yet sent, and its text
         self._index = 0
 
     def opening(self) -> Iterator[bytes]:
@@ -159,10 +159,10 @@ class TokenEvents:
         events = b""
         for number, entry in enumerate(piece.logprobs, start=1):
             events += self._release()
-            self._held = entry, piece.text if number == len(piece.logprobs) else ""
+            self._newest = entry, piece.text if number == len(piece.logprobs) else ""
         if piece.text and not piece.logprobs:  # the end of the text, which belongs to the newest token
-            entry, text = self._held or (self._end_token(), "")
-            self._held = entry, text + piece.text
+            entry, text = self._newest or (self._end_token(), "")
+            self._newest = entry, text + piece.text
         self._text += piece.text
         return (events + self._finish(piece) if piece.finish_reason is not None else events) or None
 
@@ -172,19 +172,19 @@ class TokenEvents:
 
     def _release(self) -> bytes:
         """Return the event of the token that has not been sent yet, or no bytes if there is none."""
-        if self._held is None:
+        if self._newest is None:
             return b""
-        (entry, text), self._held = self._held, None
+        (entry, text), self._newest = self._newest, None
         return self._event(GeneratedToken(entry.id, text, entry.logprob or 0.0, False), entry)
 
     def _finish(self, piece: Piece) -> bytes:
         reason, choice = finish_reason(piece), self._generation.choices[0]
         details = StreamDetails(reason, choice.tokens, self._generation.prompt_tokens, choice.request.params.seed)
-        if reason == "eos_token" or self._held is None:
+        if reason == "eos_token" or self._newest is None:
             events, entry = self._release(), self._end_token()
             token = GeneratedToken(entry.id, "", entry.logprob or 0.0, True)
             return events + self._event(token, entry, details)
-        entry, text = self._held
+        entry, text = self._newest
         return self._event(GeneratedToken(entry.id, text, entry.logprob or 0.0, False), entry, details)
 
     def _end_token(self) -> wire.TokenLogprob:

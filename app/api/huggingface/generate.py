@@ -30,7 +30,7 @@ class TgiRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _body = JsonBody(TgiRequest)
-_ASKED = {"inputs": "Once upon", "parameters": {"max_new_tokens": 8, "details": True}}
+_REQUEST = {"inputs": "Once upon", "parameters": {"max_new_tokens": 8, "details": True}}
 WHOLE: dict[str, Any] = {
     "generated_text": " a time,",
     "details": {
@@ -53,7 +53,7 @@ EVENTS = (
     summary="Continue a text (TGI)",
     description="Generates text with any version trained for generation, and returns it in one reply.",
     response_model=None,
-    openapi_extra=reads(TgiRequest, text=Noted(_ASKED, NEEDS)),
+    openapi_extra=reads(TgiRequest, text=Noted(_REQUEST, NEEDS)),
     responses=replies(GenerationReply, WHOLE),
 )
 async def tgi_generate(request: Request, model: ModelQuery = None) -> Response:
@@ -68,7 +68,7 @@ async def tgi_generate(request: Request, model: ModelQuery = None) -> Response:
     "generation.",
     response_model=None,
     response_class=Response,  # without the JSON reply that FastAPI adds to the document
-    openapi_extra=reads(TgiRequest, text=Noted(_ASKED, NEEDS)),
+    openapi_extra=reads(TgiRequest, text=Noted(_REQUEST, NEEDS)),
     responses=replies(StreamEvent, None, stream=EVENTS, done=False),
 )
 async def tgi_generate_stream(request: Request, model: ModelQuery = None) -> Response:

@@ -17,9 +17,10 @@ class EvaluationObject(msgspec.Struct, frozen=True):
     `status` and `phase` have the same values as for a training job. `model` and `against` are the references from the
     request; `version` and `against_version` are the versions to which they resolved. `report` is null until the
     evaluation has succeeded. The report contains `metrics`, the worst `mistakes` with their texts and probabilities,
-    `rows_sha256`, a hash of the rows, and `warnings`, a list of sentences. With `against`, the report also contains the
-    second version's metrics and a `comparison` with a paired test. `result_files` contains the id of a CSV file with
-    each row's prediction.
+    `rows_sha256`, a hash of the rows, and `warnings`, a list of sentences. If the version has a calibration, the report
+    contains its `thresholds`, with the share of answered rows and of wrong answers for each threshold. With `against`,
+    the report also contains the second version's metrics and a `comparison` with a paired test. `result_files` contains
+    the id of a CSV file with each row's prediction.
     """
 
     id: str
@@ -37,6 +38,7 @@ class EvaluationObject(msgspec.Struct, frozen=True):
     against_version: str | None
     task: str
     file: str
+    filename: str
     columns: dict[str, str]
     error: JobError | None
     result_files: list[str]
@@ -71,6 +73,7 @@ def evaluation_object(job: Job) -> EvaluationObject:
         against_version=(request.get("other") or {}).get("reference"),
         task=request["task"],
         file=job.training_file,
+        filename=request["spec"]["file"]["filename"],
         columns=dict(request.get("columns") or {}),
         error=JobError(str(error.get("code")), str(error.get("message")), error.get("param")) if error else None,
         result_files=[str(id_) for id_ in job.result_files],
@@ -95,6 +98,7 @@ EXAMPLE: dict[str, Any] = {
     "against_version": f"{OTHER}:1",
     "task": "classification",
     "file": FILE_ID,
+    "filename": "messages.csv",
     "columns": {},
     "error": None,
     "result_files": [],

@@ -81,7 +81,7 @@ _EXAMPLE: dict[str, Any] = {
 )
 def retrieve_queue(services: ServicesDep, principal: Principal) -> Response:
     snapshot = read_queue(services.database, principal)
-    running = [_held(job) for job in snapshot.held]
+    running = [_running_job(job) for job in snapshot.running_jobs]
     tuning, evaluations, batches = (_counts(snapshot, kind) for kind in (FINE_TUNING, EVALUATION, BATCH))
     return JsonReply(QueueReport("queue", tuning, evaluations, batches, running), {"cache-control": "no-store"})
 
@@ -90,6 +90,6 @@ def _counts(snapshot: QueueSnapshot, kind: str) -> JobCounts:
     return JobCounts(*(snapshot.counts.get((kind, status), 0) for status in (QUEUED, RUNNING, PAUSED)))
 
 
-def _held(job: HeldJob) -> HeldJobObject:
+def _running_job(job: HeldJob) -> HeldJobObject:
     since = None if job.since is None else int(job.since)
     return HeldJobObject(job.id, job.kind, job.name, job.worker, job.progress, since)

@@ -14,14 +14,18 @@ from app.api.http.services import services_of
 from app.api.ollama.lines import NDJSON, answer, loaded, now
 from app.api.ollama.queries import generation_query
 from app.api.ollama.references import CURL, caller_of
-from app.api.ollama.schemas import ANSWERED, ANSWERED_LINES, OllamaAnswer, OllamaChatReply, OllamaChatRequest
+from app.api.ollama.schemas import ANSWER, ANSWER_LINES, OllamaAnswer, OllamaChatReply, OllamaChatRequest
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.conversations import Conversation
 
 router = APIRouter(tags=["Ollama"])
 _body = JsonBody(OllamaChatRequest, media=CURL)
 NEEDS = "Needs a version that was trained on conversations, or OSTINATO_CHAT_FALLBACK=1"
-_ASKED = {"model": "demo-text-lstm", "messages": [{"role": "user", "content": "Hello!"}], "options": {"num_predict": 9}}
+_CHAT = {
+    "model": "demo-text-lstm",
+    "messages": [{"role": "user", "content": "Hello!"}],
+    "options": {"num_predict": 9},
+}
 
 
 @router.post(
@@ -32,9 +36,9 @@ _ASKED = {"model": "demo-text-lstm", "messages": [{"role": "user", "content": "H
     "reply.",
     response_model=None,
     openapi_extra=reads(
-        OllamaChatRequest, whole=Noted({**_ASKED, "stream": False}, NEEDS), streamed=Noted(_ASKED, NEEDS)
+        OllamaChatRequest, whole=Noted({**_CHAT, "stream": False}, NEEDS), streamed=Noted(_CHAT, NEEDS)
     ),
-    responses=replies(OllamaChatReply, ANSWERED, stream=ANSWERED_LINES, stream_media=NDJSON),
+    responses=replies(OllamaChatReply, ANSWER, stream=ANSWER_LINES, stream_media=NDJSON),
 )
 async def ollama_chat(request: Request) -> Response:
     began = time.perf_counter_ns()

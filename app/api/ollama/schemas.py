@@ -131,8 +131,8 @@ GENERATED_LINES = (
     '{"model":"demo-text-lstm","created_at":"2026-01-31T12:00:00.000000Z","response":"","done":true,'
     '"done_reason":"length"}\n'
 )
-ANSWERED: dict[str, Any] = {**_HEAD, "message": {"role": "assistant", "content": "Hello!"}, **_COUNTS}
-ANSWERED_LINES = (
+ANSWER: dict[str, Any] = {**_HEAD, "message": {"role": "assistant", "content": "Hello!"}, **_COUNTS}
+ANSWER_LINES = (
     '{"model":"my-assistant","created_at":"2026-01-31T12:00:00.000000Z",'
     '"message":{"content":"Hello","role":"assistant"},"done":false}\n'
     '{"model":"my-assistant","created_at":"2026-01-31T12:00:00.000000Z",'

@@ -37,7 +37,7 @@ from app.tokenization.chat import ANSWER_LEAD
 router = APIRouter(tags=["generation"])
 _body = JsonBody(ChatRequest, CHAT)
 NEEDS = "Needs a version that was trained on conversations, or OSTINATO_CHAT_FALLBACK=1"
-ASKED = {
+REQUEST = {
     "model": "demo-text-lstm",
     "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello!"}],
     "max_completion_tokens": 32,
@@ -55,7 +55,7 @@ ASKED = {
         "each message as a line of the form `role: text`."
     ),
     response_model=None,
-    openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS), streamed=Noted({**ASKED, "stream": True}, NEEDS)),
+    openapi_extra=reads(ChatRequest, whole=Noted(REQUEST, NEEDS), streamed=Noted({**REQUEST, "stream": True}, NEEDS)),
     responses=replies(ChatReply, EXAMPLE, stream=STREAM_EXAMPLE, event=ChatChunk),
 )
 async def create_chat_completion(request: Request) -> Response:
@@ -69,7 +69,7 @@ async def create_chat_completion(request: Request) -> Response:
     description="For Hugging Face's clients, which append `/v1/chat/completions` to the URL of a model. `model` in the "
     "body has no effect.",
     response_model=None,
-    openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS)),
+    openapi_extra=reads(ChatRequest, whole=Noted(REQUEST, NEEDS)),
     responses=replies(ChatReply, EXAMPLE, stream=STREAM_EXAMPLE, event=ChatChunk),
 )
 async def create_chat_completion_of_model(request: Request, name: str) -> Response:

@@ -13,6 +13,7 @@ from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.openapi.describe import LOOKUP, replies
 from app.api.openapi.parameters import FILE_ID
+from app.wire.preview import DetectedRoles
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
@@ -23,7 +24,8 @@ class FilePreview(msgspec.Struct, frozen=True):
 
     `rows` contains the cells of each row, in the order of `columns`. If `columns` is null, the file is plain text or
     cannot be read as a table, and `lines` contains its first lines. `problem` states why the file, or the rows after
-    the shown ones, cannot be read.
+    the shown ones, cannot be read. `detected` contains the task and the column of each role, or is null if they are
+    unknown. If `detected.guessed` is true, a training request must name these columns.
     """
 
     id: str
@@ -33,6 +35,7 @@ class FilePreview(msgspec.Struct, frozen=True):
     rows: list[list[str]]
     lines: list[str]
     problem: str | None
+    detected: DetectedRoles | None
 
 
 PREVIEW: dict[str, Any] = {
@@ -43,6 +46,7 @@ PREVIEW: dict[str, Any] = {
     "rows": [["arrived broken", "bad"], ["as described", "good"]],
     "lines": [],
     "problem": None,
+    "detected": {"task": "classification", "columns": {"text": "body", "label": "mood"}, "guessed": True},
 }
 
 
@@ -60,6 +64,5 @@ PREVIEW: dict[str, Any] = {
 )
 def preview(services: ServicesDep, principal: Principal, file_id: str) -> Response:
     shown = services.previews.preview(file_id, principal)
-    return JsonReply(
-        FilePreview(file_id, "file.preview", shown.format, shown.columns, shown.rows, shown.lines, shown.problem)
-    )
+    values = msgspec.structs.asdict(shown)
+    return JsonReply(FilePreview(id=file_id, object="file.preview", **values))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import threading
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Header, Request
@@ -17,7 +15,8 @@ from app.api.http.caller import time_limit
 from app.api.http.neutral_fields import SENT_NAMES
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply
-from app.api.http.services import Services, ServicesDep
+from app.api.http.services import ServicesDep
+from app.api.openai.estimate_streams import LEFT, STREAM, estimate, stream_estimate
 from app.api.openai.fine_tuning_estimates import ESTIMATE, JobEstimate, estimate_object
 from app.api.openai.fine_tuning_objects import (
     JobList,
@@ -31,7 +30,6 @@ from app.api.openapi.parameters import FILE_ID, JOB_ID
 from app.errors import InvalidRequest
 from app.jobs.parsing import parse, sent_names
 from app.jobs.request import JobRequest
-from app.wire.estimate import Estimate
 from app.wording import listed
 from models.choices import ARCHITECTURES
 
@@ -101,7 +99,9 @@ async def job_request(request: Request) -> JobRequest:
         "first request created.\n\nWith `dry_run=true`, no job is created. The reply contains the data report and, for "
         "each training run, its plan, memory and duration. The duration is estimated from a few steps on the machine "
         "of the API. If the job would fail because of its data or its settings, the dry run fails with the same error. "
-        "Only one dry run can run at a time."
+        "Only one dry run can run at a time. With `stream=true`, the reply of a dry run consists of two server-sent "
+        "events: `data` has the data report and no plans, and is sent as soon as the data has been read; `estimate` "
+        "has the whole reply."
     ),
     response_model=None,
     openapi_extra=reads(
@@ -120,7 +120,9 @@ async def job_request(request: Request) -> JobRequest:
             f"With options; {_FILE_FIRST}",
         ),
     ),
-    responses=replies(JobObject, EXAMPLE, (*LOOKUP, 504), other=(JobEstimate, ESTIMATE)),
+    responses=replies(
+        JobObject, EXAMPLE, (*LOOKUP, 504), other=(JobEstimate, ESTIMATE), stream=STREAM, event=JobEstimate
+    ),
 )
 async def create(
     request: Request,
@@ -129,22 +131,19 @@ async def create(
     body: Annotated[JobRequest, Depends(job_request)],
     retries: RetryCount,
     dry_run: bool = False,
+    stream: bool = False,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:
     if dry_run:
-        estimate = await attended(request, _estimate(services, body, principal, time_limit(request)))
-        return JsonReply(estimate_object(body, estimate))
+        if stream:
+            return await stream_estimate(request, services, body, principal)
+        return JsonReply(
+            estimate_object(
+                body, await attended(request, estimate(services, body, principal, time_limit(request)), LEFT)
+            )
+        )
     job = await run_in_threadpool(services.jobs.create, body, principal, idempotency_key, retries)
     return JsonReply(job_object(job))
-
-
-async def _estimate(services: Services, body: JobRequest, principal: str, seconds: float) -> Estimate:
-    """Compute an estimate in a thread that stops when this coroutine is cancelled."""
-    left = threading.Event()
-    try:
-        return await asyncio.to_thread(services.estimates.estimate, body, principal, seconds, left.is_set)
-    finally:
-        left.set()
 
 
 @router.get(

@@ -19,7 +19,7 @@ from app.errors import InvalidRequest, NotFound
 from app.registry.catalog import Entry
 from app.registry.records import ModelReference, Version
 from app.registry.service import CATALOG_LIMIT, Registry
-from app.wording import counted
+from app.wording import quantity
 
 router = APIRouter(tags=["models"])
 
@@ -166,5 +166,5 @@ def _card(id_: str, version: Version | Entry) -> ModelCard:
 
 def _summary(card: ModelCard) -> ModelSummary:
     created = datetime.fromtimestamp(card.created, UTC)
-    description = f"{card.architecture} for {card.task}, {counted(card.parameters, 'parameter')}"
+    description = f"{card.architecture} for {card.task}, {quantity(card.parameters, 'parameter')}"
     return ModelSummary(card.id, description, created.date().isoformat())

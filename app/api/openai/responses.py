@@ -37,7 +37,7 @@ from app.wire.engine import SamplingParams
 router = APIRouter(tags=["generation"])
 _body = JsonBody(ResponseRequest, RESPONSES)
 NEEDS = "Needs a version that was trained on conversations, or OSTINATO_CHAT_FALLBACK=1"
-ASKED = {"model": "demo-text-lstm", "instructions": "Be brief.", "input": "Hello!", "max_output_tokens": 32}
+INPUT = {"model": "demo-text-lstm", "instructions": "Be brief.", "input": "Hello!", "max_output_tokens": 32}
 
 
 @router.post(
@@ -51,7 +51,7 @@ ASKED = {"model": "demo-text-lstm", "instructions": "Be brief.", "input": "Hello
         "`response.failed`."
     ),
     response_model=None,
-    openapi_extra=reads(ResponseRequest, whole=Noted(ASKED, NEEDS), streamed=Noted({**ASKED, "stream": True}, NEEDS)),
+    openapi_extra=reads(ResponseRequest, whole=Noted(INPUT, NEEDS), streamed=Noted({**INPUT, "stream": True}, NEEDS)),
     responses=replies(ResponseObject, EXAMPLE, stream=STREAM_EXAMPLE, event=ResponseEvent, done=False),
 )
 async def create_response(request: Request) -> Response:

@@ -79,7 +79,10 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "next_page_token": (MODEL, "`nextPageToken` of the previous page"),
     "all_owners": (True, "Whether to include the endpoints of other API keys"),
     "trials": (True, "Whether to include the trials of `auto` jobs"),
-    "stream": (False, "Whether to stream the events as they occur instead of returning a page"),
+    "stream": (
+        False,
+        "Whether to stream the events as they occur instead of returning a page or, for a dry run, a single object",
+    ),
     "points": (
         500,
         "Only for streams: at most this many past metrics events of each kind are sent, evenly spaced over the log",

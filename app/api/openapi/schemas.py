@@ -72,7 +72,7 @@ def tidy(schemas: dict[str, Schema], requests: Iterable[str], partial: Iterable[
     `requests` contains the names of request body schemas, and `partial` contains the names of the schemas for replies
     that may omit fields.
     """
-    asked, loose = reached(schemas, requests), set(partial)
+    in_requests, in_partial = reached(schemas, requests), set(partial)
     for name, schema in schemas.items():
         if "description" in schema:
             schema["description"] = inspect.cleandoc(schema["description"])
@@ -82,9 +82,9 @@ def tidy(schemas: dict[str, Schema], requests: Iterable[str], partial: Iterable[
             if "default" not in value:
                 continue
             default = value.pop("default")
-            if name in asked:
+            if name in in_requests:
                 _describe_default(value, default)
-            elif name not in loose:
+            elif name not in in_partial:
                 schema.setdefault("required", []).append(field)
 
 

@@ -49,13 +49,13 @@ class TritonGenerateReply(msgspec.Struct, frozen=True):
 
 
 _body = JsonBody(TritonGenerateRequest)
-_ASKED = Noted({"text_input": "Once upon", "parameters": {"max_tokens": 8}}, NEEDS)
+_REQUEST = Noted({"text_input": "Once upon", "parameters": {"max_tokens": 8}}, NEEDS)
 _REPLY = {"model_name": "demo-text-lstm", "model_version": "1", "text_output": " a time,"}
 _EVENTS = 'data: {"model_name":"demo-text-lstm","model_version":"1","text_output":" a"}\n\n'
 _WHOLE: dict[str, Any] = {
     "description": "Returns the continuation of a text in one reply.",
     "response_model": None,
-    "openapi_extra": reads(TritonGenerateRequest, text=_ASKED),
+    "openapi_extra": reads(TritonGenerateRequest, text=_REQUEST),
     "responses": replies(TritonGenerateReply, _REPLY),
 }
 _STREAM: dict[str, Any] = _WHOLE | {

@@ -21,7 +21,7 @@ from app.api.http.vectors import INLINE
 from app.api.openapi.describe import reads, replies
 from app.api.openinference import outputs, signature
 from app.api.openinference.bodies import parameters_of, read_body
-from app.api.openinference.infer_schemas import ASKED, REPLY, InferReply, InferRequest
+from app.api.openinference.infer_schemas import REPLY, REQUEST, InferReply, InferRequest
 from app.api.openinference.items import items_of
 from app.api.openinference.references import reference_of, unversioned
 from app.api.openinference.sampling import InferSampling, params_of, stops_of
@@ -39,7 +39,7 @@ _DOCS: dict[str, Any] = {
         "the JSON. The header `Inference-Header-Content-Length` then contains the length of the JSON."
     ),
     "response_model": None,
-    "openapi_extra": reads(InferRequest, texts=ASKED),
+    "openapi_extra": reads(InferRequest, texts=REQUEST),
     "responses": _REPLIES,
 }
 

@@ -112,7 +112,7 @@ class InferReply(msgspec.Struct, frozen=True):
     id: str | UnsetType = UNSET
 
 
-ASKED: dict[str, Any] = {
+REQUEST: dict[str, Any] = {
     "id": "42",
     "inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["I love this!", "Not my thing."]}],
 }

@@ -43,6 +43,8 @@ export function classifyPane(context) {
     try { return request(id); } catch { return optionsOf(id, shape().numeric ? [[[0]]] : ["some text"]); }
   };
   const send = async () => {
+    risk.setAttribute("aria-invalid", outOfBounds(risk));
+    if (outOfBounds(risk)) throw new Error("Enter a maximum error rate above 0 and below 100 %.");
     const chosen = [...new Set([reference(model), ...others.chosen])];
     replace(results, h("p", { class: "loading" }, "Classifying… The first request also loads the model."));
     history.push({ text: text.value, pair: pair.value });
@@ -71,6 +73,14 @@ function commands({ input, ...options }) {
   return input[0].text_pair === undefined ? [command(...texts(...input))] : input.map((item) => command("--pair", ...texts(item.text, item.text_pair)));
 }
 
+// The limits in an error about the maximum error rate are shares in the API, and per cent in the field.
+function inUnitOfField(error) {
+  if (error.param === "max_risk") error.message = error.message.replace(/(?<=\s)(0\.\d+|\d(?:\.\d+)?e-\d+)(?=[\s;,.]|$)/g, (share) => `${inPercent(share)}\u202f%`).replaceAll("max_risk", "the maximum error rate");
+  return error;
+}
+
+const outOfBounds = ({ value, validity }) => validity.badInput || (value !== "" && !(Number(value) > 0 && Number(value) < 100));
+
 const inPercent = (share) => (share ? Number((Number(share) * 100).toPrecision(12)) : "");
 const clean = (value) => JSON.parse(JSON.stringify(value));
 
@@ -89,7 +99,7 @@ function inputOf(text, pair, numeric) {
 
 function resultCard(text, references_, replies, index) {
   return card("", h("p", { class: "quoted" }, text), h("div", { class: "columns several" }, replies.map((reply, i) => h("div", { class: "stack" },
-    references_.length > 1 ? h("h3", {}, references_[i]) : null, reply.error ? failure(reply.error) : resultOf(reply.data[index])))));
+    references_.length > 1 ? h("h3", {}, references_[i]) : null, reply.error ? failure(inUnitOfField(reply.error)) : resultOf(reply.data[index])))));
 }
 
 function resultOf(item) {

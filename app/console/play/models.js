@@ -48,6 +48,8 @@ export function modelField(context, tasks, onchange) {
   const wanted = list.some(([reference]) => reference === context.wanted) ? context.wanted : list[0]?.[0];
   const control = select(missing ? [["", "Choose a model…"], ...list] : list, missing ? "" : wanted, onchange);
   const element = field("Model", control);
+  element.classList.add("wide");
+  element.append(inFull(control));
   const other = search("Find another version", context, tasks, (reference, version) => {
     const problem = admit(context, tasks, { version, reference });
     if (!problem) choose(control, reference);
@@ -55,6 +57,21 @@ export function modelField(context, tasks, onchange) {
   });
   if (other) element.append(other);
   return { control, element };
+}
+
+const CUT = 26;  // characters of a choice that fit on a small screen
+
+// The chosen text below a selection that may cut it off.
+function inFull(control) {
+  const text = h("span", { class: "small muted full-name" });
+  const show = () => {
+    const chosen = control.selectedOptions[0]?.textContent || "";
+    replace(text, chosen.length > CUT ? chosen : null);
+    control.title = chosen;
+  };
+  control.addEventListener("change", show);
+  show();
+  return text;
 }
 
 export function reference(control) {
@@ -79,6 +96,7 @@ export function othersField(context, tasks) {
     control.value = "";
   });
   const element = field("Compare with", control);
+  element.classList.add("wide");
   const other = search("Find a version to compare", context, tasks, (reference_, version) => admit(context, tasks, { version, reference: reference_ }) || add(reference_));
   if (other) element.append(other);
   element.append(chips);

@@ -44,14 +44,16 @@ export async function send(page, signal, use, file) {
 
 // The first rows of an uploaded file, as the service reads them. Calls `use` with the preview.
 export async function showFirstRows(box, file, signal, use) {
-  try {
-    const shown = await get(`/v1/files/${file.id}/preview`, { signal });
-    replace(box, shown.problem && h("p", { class: "notice warn" }, shown.problem), firstRows(shown));
-    use(shown);
-  } catch (error) {
-    if (error.name === "AbortError" || signal.aborted) return;
-    if (error.code === "preview_busy") setTimeout(() => showFirstRows(box, file, signal, use), 1000 * (error.retryAfter || 2));
-    else replace(box, h("p", { class: "small muted" }, error.message));
+  while (!signal.aborted) {
+    try {
+      const shown = await get(`/v1/files/${file.id}/preview`, { signal });
+      replace(box, shown.problem && h("p", { class: "notice warn" }, shown.problem), firstRows(shown));
+      return use(shown);
+    } catch (error) {
+      if (error.name === "AbortError" || signal.aborted) return;
+      if (error.code !== "preview_busy") return replace(box, h("p", { class: "small muted" }, error.message));
+      await new Promise((resolve) => setTimeout(resolve, 1000 * (error.retryAfter || 2)));
+    }
   }
 }
 

@@ -10,7 +10,7 @@ import { assign } from "./columns.js";
 
 const REQUEST = ["validation_file", "validation_split", "seed"];  // fields of the request outside of `training`
 
-// Returns the fields of all options, and a function that shows the values that the check has chosen.
+// Returns the fields of all options, and functions that show the values that the check has chosen, and clear an option.
 export function optionFields(state) {
   const controls = {};
   const element = OPTIONS.map(([title, options]) => h("fieldset", {}, h("legend", {}, title), h("div", { class: "fields" },
@@ -23,7 +23,14 @@ export function optionFields(state) {
       else control.placeholder = text;
     }
   };
-  return { element, chosen };
+  // Clears an option, as if the reader had done it.
+  const reset = (key) => {
+    const control = controls[key];
+    control.value = "";
+    control.dispatchEvent(new Event(control.options ? "change" : "input", { bubbles: true }));
+    if (!control.options) control.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  return { element, chosen, reset };
 }
 
 export const shown = (value) => (value === true ? "on" : value === false ? "off" : typeof value === "number" ? number(value) : value);

@@ -28,3 +28,13 @@ export function lines(state) {
     },
   });
 }
+
+// The choices that determine the weights, in a fixed order.
+const decisive = (state) => JSON.stringify(request({ ...state, name: "", alias: "" }), (_, value) => (
+  value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))) : value));
+
+// Whether the job would train the same weights as the earlier one, whose choices are in `given`.
+export function repeats(state, given) {
+  if (!given.job || given.request.seed === undefined || state.training.max_seconds || state.training.deterministic === false) return false;
+  return decisive(state) === decisive({ ...given, file: { id: given.file } });
+}

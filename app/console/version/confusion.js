@@ -9,6 +9,17 @@ const MOST = 30;
 const LISTED = 3;
 const SHORT = 12;
 
+// How strongly the share of a cell is shaded. Even the smallest share can be seen.
+const strength = (share) => 0.25 + 0.75 * Math.sqrt(share);
+
+// A box in which a wide matrix can be scrolled, with a hint that is shown while the box is too narrow.
+function scrollable(matrix) {
+  const hint = h("p", { class: "small muted", hidden: true }, "Scroll the matrix sideways to see all columns.");
+  const box = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion matrix" }, matrix);
+  new ResizeObserver(() => { hint.hidden = box.scrollWidth <= box.clientWidth; }).observe(box);
+  return [hint, box];
+}
+
 // Calls `open(truth, predicted)` for a cell. With more than MOST labels, shows only those that are confused most often.
 export function confusion(labels, matrix, open) {
   const mistakes = labels.map((_, i) => matrix[i].reduce((sum, n, j) => sum + (i === j ? 0 : n + matrix[j][i]), 0));
@@ -16,13 +27,13 @@ export function confusion(labels, matrix, open) {
   const kept = labels.length <= MOST ? order : order.filter((i) => mistakes[i]).sort((a, b) => mistakes[b] - mistakes[a]).slice(0, MOST).sort((a, b) => a - b);
   const totals = matrix.map((row) => row.reduce((a, b) => a + b, 0));
   const cell = (i, j) => h("td", {}, matrix[i][j] === 0 ? h("span", { class: "cell muted" }, "·") : h("button", {
-    type: "button", class: "cell", style: shade(matrix[i][j] / Math.max(1, totals[i]), i === j ? "--accent" : "--second"), "aria-label": `${labels[i]} answered as ${labels[j]}: ${matrix[i][j]} rows`,
+    type: "button", class: "cell", style: shade(strength(matrix[i][j] / Math.max(1, totals[i])), i === j ? "--accent" : "--second"), "aria-label": `${labels[i]} answered as ${labels[j]}: ${counted(matrix[i][j], "row")}`,
     onclick: () => open(labels[i], labels[j]),
   }, number(matrix[i][j])));
   return [
     frequent(labels, matrix, totals, open),
     labels.length > MOST ? h("p", { class: "small muted" }, kept.length < MOST ? `Shows the ${counted(kept.length, "label")} with confusions, out of ${labels.length}.` : `Shows the ${MOST} most frequently confused labels, out of ${labels.length}.`) : null,
-    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion matrix" }, h("table", { class: "matrix" },
+    scrollable(h("table", { class: "matrix" },
       h("caption", { class: "hidden-visually" }, "Confusion matrix: one row per true label, one column per predicted label"),
       h("thead", {}, h("tr", { class: "sides", "aria-hidden": "true" }, h("td", {}, "True label ↓"), h("td", { colspan: kept.length }, "Predicted label →")), h("tr", {}, h("td"), kept.map((j) => h("th", { scope: "col", title: labels[j] }, labels[j])))),
       h("tbody", {}, kept.map((i) => h("tr", {}, h("th", { scope: "row", title: labels[i] }, labels[i]), kept.map((j) => cell(i, j))))))),

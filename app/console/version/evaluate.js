@@ -9,6 +9,7 @@ import { fitting } from "../training/columns.js";
 import { ENDED } from "../views/jobs.js";
 
 const EVERY = 1500;  // milliseconds
+const HELD_OUT = "held-out";
 
 // Returns {file, columns, options} for a stored file whose evaluation uses only rows that the version was not trained on: the
 // job's validation file, a training file with a column of splits or, with the share of rows that were drawn for validation,
@@ -33,33 +34,46 @@ export function usage(job, training) {
     return file.id === job?.validation_file || file.sha256 === checked ? "validation file" : "";
   };
 }
-const EFFECTS = {
+export const EFFECTS = {
   "training file": "The version was trained on rows of this file, so the metrics will not show how well it performs on new data, unless a column of the file assigns its rows to splits.",
   "validation file": "This file may have been used to choose the version's checkpoint, so the metrics may be better than those on new data.",
 };
 
-// Starts an evaluation, shows its progress in `box`, and calls `done(evaluation)` when it has succeeded.
-export const evaluate = async (body, box, signal, done) => follow(await post("/v1/evaluations", body), box, signal, done);
-
-// Shows the progress of the version's newest evaluation that has not ended, if any. The reader may have started it earlier.
-async function resume(version, box, signal, done) {
-  const { data } = await get("/v1/evaluations?limit=50", { signal });
-  const started = data.find((each) => each.version === version.id && !ENDED.includes(each.status));
-  if (started) await follow(started, box, signal, done);
+// Starts an evaluation, shows its progress in `box`, and calls `done(evaluation)` when it has succeeded. The box gets the focus,
+// so that the reader sees the progress and a screen reader reads it, unless `leads` is false.
+export async function evaluate(body, box, signal, done, leads = true) {
+  const following = follow(await post("/v1/evaluations", body), box, signal, done);
+  if (leads) present(box);  // an empty box cannot have the focus
+  await following;
 }
 
-async function follow(evaluation, box, signal, done) {
+// A place for the progress of an evaluation, and for a part of its result.
+export const progressBox = (...children) => h("div", { class: "slot", tabindex: "-1", role: "status" }, children);
+
+// Scrolls to an element, and moves the focus there.
+export function present(element) {
+  element.focus({ preventScroll: true });
+  element.scrollIntoView({ block: element.offsetHeight > innerHeight / 2 ? "start" : "center" });
+}
+
+// Shows the progress of an evaluation until it has ended.
+export async function follow(evaluation, box, signal, done) {
   const place = link("Evaluation", `#/evaluations/${evaluation.id}`);
-  const say = (text, tone = "") => replace(box, h("p", { class: `notice ${tone}`, role: "status" }, h("span", {}, place, text)));
+  let shown = "";
+  const say = (text, tone = "") => {
+    if (text !== shown) replace(box, h("p", { class: `notice ${tone}` }, h("span", {}, place, text)));  // the same text would be read again
+    shown = text;
+  };
   while (!ENDED.includes(evaluation.status)) {
     const before = evaluation.jobs_before ? `, ${counted(evaluation.jobs_before, "job")} ahead` : "";
-    say(evaluation.status === "queued" ? `: waiting for a worker${before}. You can leave this page.` : `: ${evaluation.phase.replaceAll("_", " ")}…`);
+    const state = evaluation.status === "queued" ? `waiting for a worker${before}. You can leave this page.` : `${evaluation.phase.replaceAll("_", " ")}…`;
+    say(` on ${evaluation.filename}: ${state}`);
     await new Promise((resolve) => setTimeout(resolve, EVERY));
     if (signal.aborted) return;
     evaluation = await get(`/v1/evaluations/${evaluation.id}`, { signal });
   }
   if (evaluation.status === "succeeded") return done(evaluation);
-  say(` ${evaluation.status}${evaluation.error ? `: ${evaluation.error.message}` : "."}`, "bad");
+  say(` on ${evaluation.filename} ${evaluation.status}${evaluation.error ? `: ${evaluation.error.message}` : "."}`, "bad");
 }
 
 // The fields of the request for a file, with the version's columns that exist in the file.
@@ -75,26 +89,25 @@ function suiting(version, roles) {
   return (file) => version.task === "generation" || (file.columns && Object.keys(fitting(roles, file)).length === count);
 }
 
-// The selection of the file for an evaluation. The default is the newest suitable file that the version was not trained on, if
-// there is one.
-async function otherFile(about, suits, signal, start) {
+// The choice of the rows and the button that starts the evaluation. The default are the held-out rows or, if their file is not
+// known, the newest suitable file that the version was not trained on.
+async function rowsField(version, held, about, roles, signal, start) {
   const note = h("p", { class: "small muted", role: "status" });
-  const tell = (file) => replace(note, EFFECTS[file && about(file)]);
-  const choice = await fileField("File", signal, { about, use: tell });
+  const tell = (file, id) => replace(note, id === HELD_OUT ? `The rows of ${held.file.filename} that the version was not trained on.` : EFFECTS[file && about(file)]);
+  const choice = await fileField("Rows", signal, { about, use: tell });
   if (!choice) return h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it.");
-  choice.control.value = [...choice.files.values()].find((file) => !about(file) && suits(file))?.id || "";
-  return [h("div", { class: "row" }, choice.element, action("Evaluate", () => start(choice.files.get(chosen(choice.control))))), note];
+  const { control, files, element } = choice;
+  if (held) control.options[0].after(h("option", { value: HELD_OUT }, `The held-out rows of ${held.file.filename}`));
+  const suits = suiting(version, roles);
+  control.value = held ? HELD_OUT : [...files.values()].find((file) => !about(file) && suits(file))?.id || "";
+  tell(files.get(control.value), control.value);
+  const body = () => (chosen(control) === HELD_OUT ? { ...bodyOf(held.file, held.columns), ...held.options } : bodyOf(files.get(control.value), roles));
+  return [h("div", { class: "row" }, element, action("Evaluate", () => start(body()), "primary")), note];
 }
 
-// The controls that start an evaluation of a version. `own` is the result of `heldOut`, `used` is the result of `usage`, and
-// `columns` are the columns of the version's training job. With `resumes`, an evaluation that has not ended is followed.
-export function evaluator(version, { own, used, columns }, signal, done, resumes = false) {
-  const progress = h("div", { class: "slot" });
-  if (resumes) resume(version, progress, signal, done).catch(() => {});  // the list of evaluations is only an addition
-  const start = (body) => evaluate({ model: version.id, ...body }, progress, signal, done);
-  const held = later(own, (found) => (found ? h("div", { class: "row" },
-    action("Evaluate on its held-out rows", () => start({ ...bodyOf(found.file, found.columns), ...found.options }), "primary"),
-    h("span", { class: "small muted" }, `in ${found.file.filename}`)) : null), null);
-  const other = later(Promise.all([used, columns]).then(([about, roles]) => otherFile(about, suiting(version, roles), signal, (file) => start(bodyOf(file, roles)))), (element) => element, null);
-  return h("div", { class: "stack" }, held, other, progress);
+// The controls that start an evaluation of a version, and `box`, where its progress is shown. `own` is the result of `heldOut`,
+// `used` is the result of `usage`, and `columns` are the columns of the version's training job.
+export function evaluator(version, { own, used, columns }, box, signal, done) {
+  const start = (body) => evaluate({ model: version.id, ...body }, box, signal, done);
+  return later(Promise.all([own, used, columns]).then(([held, about, roles]) => rowsField(version, held, about, roles, signal, start)), (element) => element);
 }

@@ -2,8 +2,8 @@
 
 import { response } from "../api.js";
 import { h, replace } from "../dom.js";
-import { number, percent } from "../format.js";
-import { badge, failure, link, loading, table } from "../parts.js";
+import { number, probability } from "../format.js";
+import { action, badge, failure, link, loading, table } from "../parts.js";
 import { inputColumn, rowsOf, warnings } from "./rows.js";
 
 const MOST = 50;
@@ -47,24 +47,24 @@ function sourceOf(evaluations, sha256) {
 }
 
 // Shows the examples of a cell in `box`, and states which rows the matrix counts and which rows are shown. cell: {truth,
-// predicted, count, rows, of, sha256}, where `of` names the counted rows. `controls` returns the elements that start an
+// predicted, count, rows, of, sha256}, where `of` names the counted rows. `seek` leads to the controls that start an
 // evaluation. Without it, the matrix belongs to the only evaluation.
-export async function evidence(box, evaluations, cell, signal, controls) {
+export async function evidence(box, evaluations, cell, signal, seek) {
   const evaluation = sourceOf(evaluations, cell.sha256);
   const heading = h("h3", {}, `${cell.truth} answered as ${cell.predicted}`);
   const counts = `This cell counts ${number(cell.count)} of the ${number(cell.rows)} ${cell.of}. `;
-  replace(box, heading, evaluation ? loading() : [h("p", {}, counts, "The service does not store the texts of these rows with a version. An evaluation on a file shows the examples of this cell in that file."), controls()]);
+  replace(box, heading, evaluation ? loading() : [h("p", {}, counts, "The service does not store the texts of these rows with a version. An evaluation on a file shows the examples of this cell in that file."), action("Evaluate to see examples", seek)]);
   box.scrollIntoView({ block: "nearest" });
   if (!evaluation) return;
-  const same = cell.sha256 ? evaluation.report.rows_sha256 === cell.sha256 : !controls;  // reports of old versions have no hash
+  const same = cell.sha256 ? evaluation.report.rows_sha256 === cell.sha256 : !seek;  // reports of old versions have no hash
   try {
     const rows = (await predictions(evaluation, signal)).filter((row) => row.label === cell.truth && row.predicted === cell.predicted);
     rows.sort((a, b) => b.probability - a.probability);
     const place = link("an evaluation", `#/evaluations/${evaluation.id}`);
-    replace(box, heading, h("p", {}, counts, same ? "The examples are the counted rows." : ["The examples are not the counted rows. They come from ", place, " on ", rowsOf(evaluation, signal), "."],
+    replace(box, heading, h("p", {}, counts, same ? "The examples are the counted rows." : ["The examples are not the counted rows. They come from ", place, " on ", rowsOf(evaluation), "."],
       shownOf(rows.length)),
     same ? null : warnings(evaluation), examples(rows.slice(0, MOST)),
-    same || !controls ? null : h("details", { class: "more" }, h("summary", {}, "Show examples from other rows"), controls()));
+    same || !seek ? null : h("div", {}, action("Evaluate on other rows", seek, "small")));
   } catch (error) {
     if (error.name !== "AbortError") replace(box, failure(error));
   }
@@ -78,6 +78,6 @@ function shownOf(count) {
 export const examples = (rows) => table([
   inputColumn(rows),
   { name: "Truth", cell: (row) => badge(row.label) }, { name: "Answer", cell: (row) => badge(row.predicted, row.correct === "1" ? "good" : "bad") },
-  { name: "Probability", kind: "number", cell: (row) => (row.probability ? percent(Number(row.probability)) : "–") },
+  { name: "Probability", kind: "number", cell: (row) => (row.probability ? probability(Number(row.probability)) : "–") },
   { name: "Row", kind: "number", narrow: false, cell: (row) => row.row },
 ], rows, { caption: "Examples", blank: "None of the evaluated rows is in this cell." });

@@ -18,6 +18,3 @@ export function leastRisk(calibration, level_) {
   const holds = (levels) => (level_ ? levels.includes(level_) : levels.length);
   return risks.sort((a, b) => a - b).find((risk) => risk < 1 && holds(guaranteed(calibration, risk))) ?? 1;
 }
-
-// A risk in per cent, rounded up as in the service's messages.
-export const roundedUp = (risk) => `${Math.ceil(Number((risk * 1e4).toPrecision(12))) / 100}\u202f%`;

@@ -1,15 +1,11 @@
 // Describes the rows of an evaluation: their number, split and file, and whether the version was trained on them.
 
-import { get } from "../api.js";
-import { h, replace } from "../dom.js";
+import { h } from "../dom.js";
 import { number } from "../format.js";
 
-// Names the rows, such as “the 140 test rows of moods.csv”. The name of the file is shown when it has been read.
-export function rowsOf({ file, report }, signal) {
-  const name = h("span", {}, "the file");
-  get(`/v1/files/${file}`, { signal }).then(({ filename }) => replace(name, filename)).catch((error) => error.status === 404 && replace(name, "a file that has been deleted"));
-  const words = [report.split ? "the" : "all", report.metrics.rows ? number(report.metrics.rows) : "", report.split || "", "rows of "];
-  return h("span", {}, words.filter(Boolean).join(" "), name);
+// Names the rows, such as “the 140 test rows of moods.csv”.
+export function rowsOf({ filename, report }) {
+  return [report.split ? "the" : "all", report.metrics.rows ? number(report.metrics.rows) : "", report.split || "", "rows of", filename].filter(Boolean).join(" ");
 }
 
 // The warnings of an evaluation's report, such as one about rows that the version was trained on.

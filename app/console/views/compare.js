@@ -4,11 +4,12 @@ import { get, query } from "../api.js";
 import { chosen, fileField } from "../datasets.js";
 import { h, replace } from "../dom.js";
 import { comparedVersions } from "../comparison.js";
-import { architecture, compact, phrase, title } from "../format.js";
-import { action, card, empty, field, header, later, link, select, status, table } from "../parts.js";
-import { show, tooFew } from "../quality.js";
+import { architecture, compact, figure, phrase, title } from "../format.js";
+import { action, badge, card, empty, field, header, later, link, select, status, table } from "../parts.js";
+import { tooFew } from "../quality.js";
 import { commented, curl, python, requests, shell, snippets } from "../snippets.js";
-import { bodyOf, evaluate } from "../version/evaluate.js";
+import { EFFECTS, bodyOf, evaluate, progressBox, usage } from "../version/evaluate.js";
+import { rowsOf, warnings } from "../version/rows.js";
 import { finder, newest, suggestVersions } from "../versions.js";
 import { move } from "./model.js";
 
@@ -48,10 +49,20 @@ function lines(picked) {
 
 function parts(comparison, signal, again) {
   const { versions } = comparison;
-  return [card("Metrics", figures(comparison)), card("On the same rows", paired(versions, signal)), card("Promote", promotion(versions, again))];
+  const [first] = versions;
+  const made = get(`/v1/registry/models/${encodeURIComponent(first.model)}/versions/${first.version}/evaluations`, { signal }).then(({ data }) => data, () => []);
+  const tests = new Set();  // the versions that were tested against the first one
+  const metrics = h("div", { class: "slot" });
+  const draw = () => replace(metrics, figures(comparison, tests));
+  const tell = (evaluation) => { tests.add(evaluation.against_version); draw(); };
+  draw();
+  return [card("Metrics", metrics), card("On the same rows", paired(versions, made, tell, signal)), card("Promote", promotion(versions, again))];
 }
 
-function figures({ versions, figures: values, best, different_rows }) {
+// Marks the better value of a metric, without the claim that the version is better: that would need a test. `tests` contains the
+// ids of the versions that were tested against the first one.
+function figures({ versions, figures: values, best, different_rows }, tests) {
+  let [marks, untested] = [0, 0];
   const plain = [
     ["Architecture", (v) => architecture(v.architecture)], ["Parameters", (v) => compact(v.parameters)], ["Aliases", (v) => v.aliases.join(", ") || "–"], ["Status", (v) => status(v.status)],
   ].map(([name, cell]) => ({ name, cells: versions.map(cell) }));
@@ -59,35 +70,51 @@ function figures({ versions, figures: values, best, different_rows }) {
     const [split, name] = path.split(".");
     const few = row.map((value, i) => tooFew(values[`${split}.rows`]?.[i], name));
     const marked = few.includes(true) || different_rows.includes(split) ? null : best[path];
-    const cell = (value, i) => (marked === i && row.some((other) => other !== value) ? h("strong", {}, show(path, value), " ", h("span", { class: "badge good" }, "best")) : show(path, value));
+    const tested = versions.every((v, i) => !i || row[i] === null || tests.has(v.id));
+    const mark = (value) => badge(`${value === Math.max(...row.filter((other) => other !== null)) ? "highest" : "lowest"}${tested ? "" : ", not tested"}`);
+    const cell = (value, i) => (marked === i && row.some((other) => other !== value) ? h("strong", {}, figure(path, value), " ", (marks += 1, untested += !tested, mark(value))) : figure(path, value));
     return { name: title(path.split(".").map(phrase).join(" · ")), cells: row.map((value, i) => (value === null ? "–" : few[i] ? "too few rows" : cell(value, i))) };
   });
   const columns = [{ name: "", kind: "long", cell: (row) => row.name }, ...versions.map((v, i) => ({ name: v.id, cell: (row) => row.cells[i] }))];
   return [table(columns, [...plain, ...measured], { caption: "Metrics of each version" }),
+    marks ? h("p", { class: "small muted" }, `The better value of each metric is marked. ${untested ? "The difference may be due to chance. A paired test below shows whether it is." : "The paired tests below state whether the versions differ more than by chance."}`) : null,
     different_rows.length ? h("p", { class: "notice warn" }, `The ${different_rows.join(" and ")} metrics were measured on different rows, so they cannot be compared. Test the versions on the same rows below.`) : null];
 }
 
-// The columns that a version was trained on, by role.
-async function columnsOf({ model, version, files }, signal) {
-  if (!("training.json" in files)) return {};
-  const training = await get(`/v1/registry/models/${encodeURIComponent(model)}/versions/${version}/files/training.json`, { signal }).catch(() => null);
-  return training?.spec?.columns || {};
+// The content of a version's training.json, or null.
+async function trainingOf({ model, version, files }, signal) {
+  if (!("training.json" in files)) return null;
+  return get(`/v1/registry/models/${encodeURIComponent(model)}/versions/${version}/files/training.json`, { signal }).catch(() => null);
 }
 
-// Tests all versions against the first one, each on the rows of the same file.
-function paired(versions, signal) {
+// The file for the tests. Files that a version was trained on are marked.
+async function testFile(versions, signal) {
+  const trainings = await Promise.all(versions.map((v) => trainingOf(v, signal)));
+  const jobs = await Promise.all(versions.map((v) => (v.job_id ? get(`/v1/fine_tuning/jobs/${v.job_id}`, { signal }).catch(() => null) : null)));  // the key may lack the required scope
+  const uses = trainings.map((training, i) => usage(jobs[i], training));
+  const about = (file) => versions.map((v, i) => uses[i](file) && `${uses[i](file)} of ${v.id}`).filter(Boolean).join(", ");
+  const note = h("p", { class: "small muted", role: "status" });
+  const files = await fileField("File", signal, { about, use: (file) => replace(note, file && versions.map((v, i) => EFFECTS[uses[i](file)]).find(Boolean)) });
+  return { files, note, roles: trainings[0]?.spec?.columns || {} };
+}
+
+// Tests all versions against the first one, each on the rows of the same file. `made` are the earlier evaluations of the first
+// version, and `tell` is called with each test.
+function paired(versions, made, tell, signal) {
   const [first, ...others] = versions;
   const fitting = others.filter((v) => v.task === first.task);
-  const made = get(`/v1/registry/models/${first.model}/versions/${first.version}/evaluations`, { signal }).then(({ data }) => data);
-  const boxes = new Map(fitting.map((v) => [v.id, h("div", { class: "slot" }, "Not tested yet.")]));
-  const tell = (evaluation) => replace(boxes.get(evaluation.against_version), h("p", {}, comparedVersions(evaluation), " ", link("Details", `#/evaluations/${evaluation.id}`)));
-  made.then((list) => { for (const evaluation of [...list].reverse()) if (boxes.has(evaluation.against_version)) tell(evaluation); }).catch(() => {});
-  const chooser = later(Promise.all([fileField("File", signal), columnsOf(first, signal)]), ([files, roles]) => {
+  const boxes = new Map(fitting.map((v) => [v.id, progressBox("Not tested yet.")]));
+  const shown = (evaluation) => {
+    replace(boxes.get(evaluation.against_version), h("p", {}, comparedVersions(evaluation), ` On ${rowsOf(evaluation)}. `, link("Details", `#/evaluations/${evaluation.id}`)), warnings(evaluation));
+    tell(evaluation);
+  };
+  made.then((list) => { for (const evaluation of [...list].reverse()) if (boxes.has(evaluation.against_version)) shown(evaluation); });
+  const chooser = later(testFile([first, ...fitting], signal), ({ files, note, roles }) => {
     if (!files) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
-    return h("div", { class: "row" }, files.element, action("Test on the same rows", () => {
+    return [h("div", { class: "row" }, files.element, action("Test on the same rows", () => {
       const body = bodyOf(files.files.get(chosen(files.control)), roles);
-      return Promise.all(fitting.map((v) => evaluate({ model: first.id, ...body, against: v.id }, boxes.get(v.id), signal, tell)));
-    }));
+      return Promise.all(fitting.map((v, i) => evaluate({ model: first.id, ...body, against: v.id }, boxes.get(v.id), signal, shown, i === 0)));
+    })), note];
   });
   const rows = table([
     { name: "Version", kind: "long", cell: (v) => v.id },

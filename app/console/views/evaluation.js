@@ -3,9 +3,9 @@
 import { get, post, save, stream } from "../api.js";
 import { h, replace } from "../dom.js";
 import { comparedVersions } from "../comparison.js";
-import { counted, duration, moment, title } from "../format.js";
+import { counted, duration, figure, moment, title } from "../format.js";
 import { action, card, facts, header, stat, status, when } from "../parts.js";
-import { remark, show, tooFew, verdict } from "../quality.js";
+import { meaning, tooFew, verdict } from "../quality.js";
 import { columnFlags, commented, curl, flags, requests, shell, snippets } from "../snippets.js";
 import { cellOf, confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
@@ -79,7 +79,7 @@ function results(evaluation, report, signal) {
   const open = (truth, predicted) => evidence(examples, [evaluation], cellOf({ ...report.metrics, rows_sha256: report.rows_sha256 }, truth, predicted, "evaluated rows"), signal);
   return [
     card("Result", report.comparison ? h("p", { class: "notice" }, comparedVersions(evaluation)) : null,
-      few ? h("p", {}, `${verdict(report.metrics.rows)}.`) : h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value), remark(key, value)))), h("p", { class: "small muted" }, "Measured on ", rowsOf(evaluation, signal), "."), warnings(evaluation)),
+      few ? h("p", {}, `${verdict(report.metrics.rows)}.`) : h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), figure(key, value), meaning(key, value, evaluation.task)))), h("p", { class: "small muted" }, "Measured on ", rowsOf(evaluation), "."), warnings(evaluation)),
     matrix ? h("div", { class: matrix.length > 5 ? "stack" : "columns" }, card("Confusions", confusion(Object.keys(report.metrics.per_class), matrix, open)),
       few ? null : card("Labels", perLabel(report.metrics.per_class))) : null,
     examples,

@@ -9,8 +9,10 @@ import { architecture, clock, compact, duration, moment, number, percent, phrase
 import { watchHealth } from "../health.js";
 import { action, card, empty, facts, header, later, link, progress, stat, status, table, when } from "../parts.js";
 import { flat } from "../options.js";
+import { promotion } from "../promotion.js";
 import { show as showFigure, tooFew, verdict } from "../quality.js";
 import { curl, openai, shell, snippets } from "../snippets.js";
+import { checkpointList, twinOf } from "../training/outcome.js";
 import { ENDED, jobName, trainedFrom, versionLink, versionPlace } from "./jobs.js";
 
 const RETRY = 1500;
@@ -34,7 +36,8 @@ function trainingFile(job, signal) {
 
 class JobPage {
   constructor(path, job, signal) {
-    Object.assign(this, { path, job, signal, curves: new Curves(), baseline: {}, lost: {}, last: "" });
+    Object.assign(this, { path, job, signal, curves: new Curves(), baseline: {}, lost: {}, settled: {}, last: "" });
+    this.conflict = h("div", { class: "slot" });
     this.file = trainingFile(job, signal);
     this.top = h("div", { class: "stack" });
     this.health = h("div", { class: "slot" });
@@ -46,7 +49,7 @@ class JobPage {
       tick: (value, step) => (this.curves.alone() ? number(value) : percent(value, step < 0.01 ? 1 : 0)) });
     this.plots = h("div", { class: "columns" }, card("Loss", this.loss.element), card("Quality", this.quality.element));
     this.noPlots = h("div", { class: "slot" });
-    this.element = h("div", { class: "stack", style: { gap: "1.4rem" } }, this.top, this.health, this.trials, this.noPlots, this.plots,
+    this.element = h("div", { class: "stack", style: { gap: "1.4rem" } }, this.top, this.conflict, this.health, this.trials, this.noPlots, this.plots,
       h("div", { class: "columns" }, card("Log", this.log), this.checkpoints = h("section", { class: "card" })), this.data, this.settings = h("section", { class: "card" }), this.lines());
     this.plots.hidden = true;
     this.draw();
@@ -80,6 +83,7 @@ class JobPage {
     else this.note(value);
     if (value.data?.length_histogram) this.report = value.data;
     if (value.data?.splits) this.baseline = value.data.splits;
+    if (value.data?.optimizer && value.data.model) this.settled = value.data;
     if (value.data?.lost_attempt) this.lost = value.data;
     this.soon();
   }
@@ -144,14 +148,26 @@ class JobPage {
       open ? action("Cancel", async () => { if (confirm("Cancel this job? No version will be published.")) await run("cancel")(); }, "danger") : null,
       open || job.parent_id ? null : h("a", { class: "button", href: `#/train?again=${job.id}` }, "Train on this file again"),
       job.fine_tuned_model ? h("a", { class: "button", href: versionPlace(job.fine_tuned_model) }, job.task === "classification" ? "Metrics and confusions" : "Metrics") : null,
+      job.fine_tuned_model ? this.promotion() : null,
       job.fine_tuned_model ? h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(job.fine_tuned_model)}` }, "Try it") : null,
     ].filter(Boolean);
     return header(jobName(job), h("span", { class: "row" }, status(job.status), h("span", { class: "mono small" }, job.id), job.parent_id ? link("trial of an auto job", `#/jobs/${job.parent_id}`) : null), ...buttons);
   }
 
+  // Offers to move the alias of the model to the new version. The same element is shown after each update of the page.
+  promotion() {
+    return (this.promoted ||= promotion(this.job.fine_tuned_model, this.conflict, this.signal));
+  }
+
+  // Says that the new version repeats an earlier one.
+  repetition() {
+    return (this.repeated ||= later(twinOf(this.job.fine_tuned_model, this.signal).catch(() => null), (twin) => (twin ? h("p", { class: "notice warn" }, h("span", {}, "This version has the same weights as ", versionLink(twin.id),
+      ". The same data, options and seed produce the same weights. For a different result, change one of them.")) : null), null));
+  }
+
   state() {
     const { job } = this;
-    if (job.status === "succeeded") return h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), this.took() && ",", `${this.took()}.`), job.reason && !job.trials.length ? h("p", {}, job.reason) : null);
+    if (job.status === "succeeded") return [h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), this.took() && ",", `${this.took()}.`), job.reason && !job.trials.length ? h("p", {}, job.reason) : null), this.repetition()];
     if (job.status === "queued") return this.queue();
     if (job.status === "cancelled") return h("p", { class: "notice" }, `Cancelled${this.took()}${this.curves.steps ? `, at step ${number(this.curves.steps)}` : ""}. No version was published.`);
     if (job.status === "paused") return h("p", { class: "notice warn" }, "Paused. If you resume the job, it continues at the same step, and its result does not change.");
@@ -203,12 +219,9 @@ class JobPage {
     this.drawnSteps = this.curves.steps;
     const page = await get(`${this.path}/checkpoints?limit=20`, { signal: this.signal }).catch(() => null);
     if (!page) return;
-    replace(this.checkpoints, h("h2", {}, "Checkpoints"), table([
-      { name: "Step", kind: "number", cell: (c) => number(c.step_number) },
-      { name: "Validation loss", kind: "number", cell: (c) => (c.metrics.full_valid_loss ?? c.metrics.valid_loss)?.toFixed(4) ?? "–" },
-      { name: "Saved", cell: (c) => when(c.created_at) },
-      { name: "", cell: (c) => link("Try", `#/play?model=${c.id}`, { "aria-label": `Try the checkpoint from step ${c.step_number}` }) },
-    ], page.data, { caption: "Checkpoints", blank: this.job.model === "auto" ? "Each trial has its own checkpoints." : ENDED.includes(this.job.status) ? "No checkpoint was saved." : "A checkpoint is saved whenever the validation result improves." }));
+    const blank = this.job.model === "auto" ? "Each trial has its own checkpoints." : ENDED.includes(this.job.status) ? "No checkpoint was saved." : "A checkpoint is saved whenever the validation result improves.";
+    const { metric, model } = this.settled;
+    replace(this.checkpoints, h("h2", {}, "Checkpoints"), checkpointList(page.data, { metric, linear: model?.architecture === "linear", blank }));
   }
 
   lines() {

@@ -1,14 +1,17 @@
 // The page of a model: its versions, its aliases with their history, and moving aliases.
 
-import { call, get, query } from "../api.js";
+import { get } from "../api.js";
 import { h, replace } from "../dom.js";
 import { architecture, compact, title } from "../format.js";
-import { action, button, card, field, header, later, link, select, status, table, tag, toast, when } from "../parts.js";
+import { action, button, card, field, header, later, link, select, status, table, tag, when } from "../parts.js";
+import { move, remove } from "../promotion.js";
 import { quality } from "../quality.js";
 import { commented, curl, requests, shell, snippets } from "../snippets.js";
 import { trainPlace } from "../training/earlier.js";
 import { choose, find, finder, suggestVersions } from "../versions.js";
 import { paged } from "./jobs.js";
+
+export { move };
 
 const LISTED = 50;  // versions; the others are loaded on request
 
@@ -49,17 +52,21 @@ export async function view({ parameters: [name], signal, show }) {
 function aliasCard(base, model, versions, more, signal, show) {
   const aliases = Object.entries(model.aliases);
   const box = h("div", { class: "slot" });
-  const edit = (alias) => { name.value = alias; target.focus(); };
+  const edit = (alias) => { name.value = alias; propose(); target.focus(); };
   const rows = aliases.map(([alias, version]) => h("section", { class: "stack", "aria-label": `Alias ${alias}` },
     h("div", { class: "row" }, h("strong", {}, `${model.name}@${alias}`), h("span", { class: "muted" }, `points to version ${version}`),
       button("Move", () => edit(alias), "small"), action("Delete", () => remove(base, alias, version, box, show), "small danger")),
     later(get(`${base}/aliases/${alias}/history?limit=10`, { signal }), async ({ data }) => {
-      const before = versionBefore(data);
-      return history(base, alias, version, data, { box, show, usable: before ? await find(`${model.name}:${before}`, signal) : null });
+      const earlier = earlierVersions(data, version);
+      return history(base, alias, version, data, { box, show, earlier, previous: await usableVersion(model.name, earlier, signal) });
     })));
-  const name = h("input", { value: aliases.length ? "" : "champion", placeholder: "Name, such as champion", list: "aliases" });
+  const ready = versions.filter((v) => v.status === "ready");
+  const name = h("input", { value: aliases.length ? "" : "champion", oninput: () => propose(), placeholder: "Name, such as champion", list: "aliases" });
   const names = h("datalist", { id: "aliases" }, aliases.map(([alias]) => h("option", { value: alias })));
-  const target = select(versions.filter((v) => v.status === "ready").map((v) => [v.version, `version ${v.version}`]), versions[0]?.version);
+  const target = select([["", "Choose a version…"], ...ready.map((v) => [v.version, `version ${v.version}`])], "");
+  // Selects the newest version to which the alias does not point yet.
+  const propose = () => (target.value = ready.find((v) => v.version !== model.aliases[name.value.trim()])?.version ?? "");
+  propose();
   const others = more ? finder("Find another version", suggestVersions, (reference, version) => {
     if (version.model !== model.name) return `${reference} belongs to another model.`;
     choose(target, String(version.version), `version ${version.version}`);
@@ -71,46 +78,25 @@ function aliasCard(base, model, versions, more, signal, show) {
     box, rows, versions.length ? [h("h3", {}, "Promote a version"), h("div", { class: "row" }, names, field("Alias", name), points, set)] : null);
 }
 
-// The version before the last move. A move that only changes the abstention has the same version twice.
-function versionBefore(moves) {
-  return moves.find((m) => m.from_version !== m.to_version)?.from_version;
+// The versions to which an alias has pointed before, the latest first. The moves are ordered from the newest to the oldest.
+export function earlierVersions(moves, current) {
+  return [...new Set(moves.flatMap((m) => [m.to_version, m.from_version]))].filter((version) => version !== null && version !== current);
 }
 
-// The moves of an alias, and a button that undoes the last move, unless the version has been deleted.
-function history(base, alias, current, moves, { box, show, usable }) {
-  const previous = versionBefore(moves);
-  const back = usable ? action(`${previous < current ? "Roll back" : "Return"} to version ${previous}`, () => move(base, alias, previous, current, box, show)) : null;
+// The latest earlier version that still exists, or null.
+async function usableVersion(name, versions, signal) {
+  for (const version of versions) if (await find(`${name}:${version}`, signal)) return version;
+  return null;
+}
+
+// The moves of an alias, and a button that returns to the version before the last move, or the reason why there is none.
+function history(base, alias, current, moves, { box, show, earlier, previous }) {
+  const back = previous === null
+    ? h("p", { class: "small muted" }, earlier.length ? "Rolling back is not possible: the earlier versions of this alias have been deleted." : `Rolling back is not possible yet: this alias has never pointed to a version other than ${current}. Deleting it undoes its creation.`)
+    : h("div", {}, action(`${previous < current ? "Roll back" : "Return"} to version ${previous}`, () => move(base, alias, previous, current, box, show)));
   return [table([
     { name: "When", cell: (m) => when(m.created_at) },
     { name: "Move", cell: (m) => m.from_version === m.to_version ? `abstention changed, still version ${m.to_version}` : (m.from_version ? `from version ${m.from_version} to ` : "created for ") + (m.to_version ? `version ${m.to_version}` : "none (deleted)") },
     { name: "By", cell: (m) => m.principal },
-  ], moves, { caption: `Moves of ${alias}` }), back ? h("div", {}, back) : null];
-}
-
-// Moves an alias only if it still points to the version that the page shows. Otherwise, reports the conflict and changes nothing.
-export async function move(base, alias, version, expected, box, done) {
-  if (!alias) throw new Error("Enter a name for the alias, such as champion.");
-  const put = () => call("PUT", `${base}/aliases/${encodeURIComponent(alias)}`, { body: { version, expected_version: expected } });
-  return change(put, `${alias} now points to version ${version}`, box, done);
-}
-
-// Deletes an alias only if it still points to the version that the page shows.
-async function remove(base, alias, version, box, done) {
-  if (!confirm(`Delete the alias ${alias}? Requests that name it will fail. Version ${version} and the history of the alias are kept.`)) return false;
-  const path = `${base}/aliases/${encodeURIComponent(alias)}${query({ expected_version: version })}`;
-  return change(() => call("DELETE", path), `${alias} is deleted`, box, done);
-}
-
-async function change(send, success, box, done) {
-  try {
-    await send();
-  } catch (error) {
-    if (error.code !== "alias_conflict") throw error;
-    replace(box, h("div", { class: "notice warn", role: "alert" }, h("strong", {}, "Another client has moved this alias"),
-      h("p", {}, error.message), h("p", {}, "Nothing was changed. Check the alias, then try again."), button("Show the current state", done)));
-    return false;
-  }
-  toast(success);
-  await done();
-  return true;
+  ], moves, { caption: `Moves of ${alias}` }), back];
 }

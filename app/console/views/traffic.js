@@ -84,7 +84,7 @@ class TrafficPage {
     const per = (read) => number(rate(read).at(-1)?.[1], 2);
     replace(this.now, stat("Replies per second", per((s) => s.replies)), stat("Running", number(last.running)), stat("Waiting", number(last.waiting)),
       stat("Tokens per second", per((s) => s.tokens + s.prompt), "read and generated"), stat("Engines", number(last.engines)));
-    replace(this.total, stat("Replies", number(last.replies)), stat("Refused (429)", number(last.refused)), stat("Errors (5xx)", number(last.faults)), stat("Cancelled", number(last.cancelled)));
+    replace(this.total, stat("Replies", number(last.replies)), stat("Refused (429)", number(last.refused)), stat("Errors (5xx)", number(last.faults)), stat("Cancelled", number(last.cancelled), "by clients that left"));
     replace(this.models, processTable());
   }
 

@@ -3,19 +3,18 @@
 import { get, post } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
 import { bytes, number } from "../format.js";
-import { action, button, card, failure, field, header, link, loading, progress, select, toast } from "../parts.js";
-import { dataPart, planPart } from "../datareport.js";
+import { action, button, card, code, field, header, link, loading, select, toast } from "../parts.js";
 import { ARCHITECTURES, TASKS, roleTitle } from "../options.js";
 import { takeFile } from "../handover.js";
+import { check, compare } from "../training/check.js";
 import { columnFields, fitting } from "../training/columns.js";
 import { earlier } from "../training/earlier.js";
 import { fileCard, send, showFirstRows } from "../training/file.js";
 import { optionFields } from "../training/options.js";
-import { choices, lines, request } from "../training/request.js";
+import { choices, lines, repeats, request } from "../training/request.js";
 import { choose, finder, suggestModels } from "../versions.js";
 
 const PAUSE = 700;  // milliseconds from the last change of a choice to the next check
-const BUSY = 2000;  // milliseconds until a check is repeated if the service is busy with another one
 
 export { dropZone } from "../training/file.js";
 
@@ -53,29 +52,37 @@ function use(context, file, shown = loading("Reading the first rows…")) {
   const leaving = new AbortController();
   const signal = AbortSignal.any([context.signal, leaving.signal]);
   const { name = "", task = "", alias = "", columns = {}, request: own, training } = context.given;
-  const state = { file, model: context.model, name: name || nameOf(file.filename) || "model", task, alias, columns: { ...file.column_roles, ...fitting(columns, file) }, request: { ...own }, training: { ...training }, signal, turn: 0 };
+  const state = { file, model: context.model, name: name || nameOf(file.filename) || "model", task, alias, columns: { ...file.column_roles, ...fitting(columns, file) }, request: { ...own }, training: { ...training }, signal };
   const report = h("div", { class: "slot" });
   const rows = h("div", { class: "slot" }, shown);
   const again = () => { leaving.abort(); restart(context); };
-  const form = { columns: columnCard(state), options: optionFields(state) };
-  const check = () => dryRun(state, form, report);
-  const recheck = debounce(() => !signal.aborted && state.checked !== choices(state) && check(), PAUSE);
+  const run = button("Check data and estimate time", () => check(state, form, report));
+  const form = { columns: columnCard(state), options: optionFields(state), busy: (on) => (run.disabled = on) };
+  // The first check begins after the preview, which may choose the columns.
+  const recheck = debounce(() => !signal.aborted && state.checked && state.checked !== choices(state) && check(state, form, report), PAUSE);
+  const repetition = h("div", { class: "slot" });
+  const warn = () => replace(repetition, repeats(state, context.given) ? repeated(context.given.job, form.options.reset) : null);
+  warn();
   replace(context.page,
     card("1. The file", h("div", { class: "row" }, h("strong", {}, file.filename),
       h("span", { class: "muted small" }, [file.format, bytes(file.bytes), file.rows !== null && `${number(file.rows)} rows`].filter(Boolean).join(" · ")),
       button("Another file", again, "small")), rows),
-    h("div", { class: "stack", onchange: () => { compare(state, report); recheck(); } }, form.columns.element, modelCard(context, state, form.options.element)),
+    h("div", { class: "stack", onchange: () => { warn(); compare(state, report); recheck(); } }, form.columns.element, modelCard(context, state, form.options.element)),
     h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "4. Check and start"), h("div", { class: "actions" },
-      button("Check data and estimate time", check), action("Start training", () => start(state), "primary"))),
-      h("p", { class: "small muted" }, "The check reads all data and times a few steps on this machine. It does not queue a job, and is repeated when a choice changes."), report),
+      run, action("Start training", () => start(state), "primary"))),
+      h("p", { class: "small muted" }, "The check reads all data and times a few steps on this machine. It does not queue a job, and is repeated when a choice changes."), repetition, report),
     lines(state));
-  showFirstRows(rows, file, signal, form.columns.know);
-  check();
+  showFirstRows(rows, file, signal, form.columns.know).then(() => signal.aborted || check(state, form, report));
 }
+
+// Says that the result is known already, and offers to train with a new seed.
+const repeated = (job, reset) => h("div", { class: "notice warn", role: "status" }, h("strong", {}, "This repeats ", link("the earlier training", `#/jobs/${job}`)),
+  h("p", {}, "The file, the options and the seed are the same, so the weights will be identical. For a different result, change one of them."),
+  button("Use a new seed", () => reset("seed"), "small"));
 
 // The second step. The names of the columns are known from the upload, or from the preview of the file.
 function columnCard(state) {
-  const box = h("div", { class: "fields" });
+  const box = h("div", { class: "fields few" });
   const control = select(TASKS, state.task, (value) => (state.task = value));
   const task = field("Task", control);
   let fields;
@@ -87,8 +94,12 @@ function columnCard(state) {
     fields.refused(refusal);
     replace(box, task, fields.element);
   };
-  const know = ({ columns, format }) => {
-    if (columns && !state.file.columns) draw(columns);
+  const know = ({ columns, format, detected: found }) => {
+    const guessed = found?.guessed && !state.task && !Object.keys(state.columns).length;
+    if (guessed) Object.assign(state.columns, Object.fromEntries(Object.entries(found.columns).map(([role, names]) => [role, [].concat(names).join(",")])));
+    if (columns && (guessed || !state.file.columns)) draw(columns);
+    if (guessed) box.prepend(guess(found.columns));
+    if (found) detected({ task: found.task, data: { columns: guessed ? {} : found.columns } });
     if (format === "text") replace(box, task, h("p", { class: "muted small" }, "Plain text has no columns. A model learns to continue it."));
   };
   const refused = (role) => fields.refused((refusal = role));
@@ -101,6 +112,10 @@ function columnCard(state) {
   return { element: card("2. Columns and task", box), know, detected, refused };
 }
 
+// The columns that were chosen by their contents, because the file has no columns with the usual names.
+const guess = (columns) => h("p", { class: "notice wide", role: "status" }, h("span", {}, "These columns were chosen by their contents: ",
+  Object.entries(columns).map(([role, names], i) => [i ? ", " : null, `${roleTitle(role)}: `, [].concat(names).map((name, k) => [k ? " and " : null, code(name)])]), ". Change them if they are wrong."));
+
 function modelCard(context, state, options) {
   const models = select(ARCHITECTURES, state.model, (value) => (context.model = state.model = value));
   const bases = h("div", { class: "slot" });
@@ -111,52 +126,11 @@ function modelCard(context, state, options) {
   }).catch(() => {});
   const name = h("input", { value: state.name, maxlength: 64, oninput: () => (state.name = name.value) });
   const alias = h("input", { value: state.alias, placeholder: "none", oninput: () => (state.alias = alias.value.trim()) });
-  return card("3. The model", h("div", { class: "fields" },
+  return card("3. The model", h("div", { class: "fields few" },
     field("Architecture", models, "auto trains a linear model and several networks, and keeps the one with the best validation result."), bases,
     field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "The alias, such as champion, is moved to the new version when training ends. Leave this field empty to decide later.")),
     h("details", { class: "more", open: Object.keys({ ...state.request, ...state.training }).some((key) => key !== "seed") }, h("summary", {}, "All options (chosen automatically unless set)"), options));
 }
-
-// Shows whether the choices have changed since the check.
-function compare(state, report) {
-  report.querySelector(".outdated")?.remove();
-  if (state.checked !== choices(state))
-    report.prepend(h("p", { class: "notice warn outdated", role: "status" }, "The choices have changed since this check."));
-}
-
-async function dryRun(state, form, report) {
-  const turn = (state.turn += 1);
-  state.checking?.abort();  // the service stops a check whose client disconnects
-  state.checking = new AbortController();
-  state.checked = choices(state);
-  const waiting = loading("Reading the data and timing a few steps. This takes ten seconds to a minute…");
-  replace(report, waiting, progress(null, "Checking"));
-  try {
-    const estimate = await post("/v1/fine_tuning/jobs?dry_run=true", request(state), { signal: AbortSignal.any([state.signal, state.checking.signal]) });
-    if (turn !== state.turn) return;
-    form.columns.detected(estimate);
-    form.options.chosen(estimate.plans.length === 1 ? estimate.plans[0].choices : []);
-    replace(report, h("div", { class: "stack" }, dataPart(estimate), planPart(estimate)));
-    compare(state, report);
-  } catch (error) {
-    if (error.name === "AbortError" || turn !== state.turn) return;
-    if (error.code === "dry_run_busy") setTimeout(() => turn === state.turn && !state.signal.aborted && dryRun(state, form, report), BUSY);
-    else {
-      const role = error.param?.match(/^columns\.(\w+)$/)?.[1] || "";
-      form.columns.refused(role);
-      replace(report, role ? refusal(inWords(error)) : failure(inWords(error), () => dryRun(state, form, report)));
-    }
-  }
-}
-
-// An error whose message names the fields of this page instead of those of the request.
-function inWords(error) {
-  error.message = error.message.replace(/\bcolumns\.(\w+)/g, (_, role) => `“${roleTitle(role)}” in step 2`);
-  return error;
-}
-
-// A column that was refused. The reader chooses another one in step 2, where its field is marked.
-const refusal = ({ message }) => h("div", { class: "notice warn", role: "alert" }, h("strong", {}, "Check the columns"), h("p", {}, message));
 
 async function start(state) {
   const job = await post("/v1/fine_tuning/jobs", request(state));

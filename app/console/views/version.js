@@ -2,51 +2,50 @@
 
 import { get, response } from "../api.js";
 import { h, replace } from "../dom.js";
-import { comparedVersions, comparedWithBaseline } from "../comparison.js";
-import { architecture, compact, number, title } from "../format.js";
-import { button, card, code, copy, empty, facts, header, later, link, stat, status, table, tag, when } from "../parts.js";
+import { comparedWithBaseline } from "../comparison.js";
+import { architecture, compact, figure, number, title } from "../format.js";
+import { button, card, code, copy, empty, facts, header, later, link, stat, status, tag, when } from "../parts.js";
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
-import { mainMetric, remark, show, splitOf, tooFew, verdict } from "../quality.js";
+import { mainMetric, meaning, metricsOf, splitOf, tooFew, verdict } from "../quality.js";
 import { flat } from "../options.js";
+import { promotion } from "../promotion.js";
 import { snippets } from "../snippets.js";
 import { trainPlace } from "../training/earlier.js";
 import { versionLink } from "./jobs.js";
 import { calls, reads } from "../version/calls.js";
 import { modelCard } from "../version/card.js";
-import { evaluator, heldOut, usage } from "../version/evaluate.js";
+import { perLabel } from "../version/confusion.js";
+import { heldOut, usage } from "../version/evaluate.js";
+import { Evaluated } from "../version/evaluated.js";
 import { files } from "../version/files.js";
-import { cellOf, confusion, perLabel } from "../version/confusion.js";
-import { evidence } from "../version/evidence.js";
-import { mistakes } from "../version/mistakes.js";
-import { rowsOf, warnings } from "../version/rows.js";
-import { reliability, threshold } from "../version/trust.js";
+import { reliability } from "../version/calibration.js";
+import { threshold } from "../version/threshold.js";
 
 const NARROW_LABELS = 5;  // a confusion matrix with more labels needs the whole width
-const MISTAKES = 10;
-const DETAILS = new Set(["per_class", "confusion_matrix", "rows_sha256", "rows", "of"]);
 
 export async function view({ parameters: [name, number_], signal }) {
   const base = `/v1/registry/models/${encodeURIComponent(name)}/versions/${number_}`;
   const version = await get(base, { signal });
+  const conflict = h("div", { class: "slot" });
   const file = (path) => (path in version.files ? response("GET", `${base}/files/${path}`, { signal }) : Promise.resolve(null));
   const calibration = file("calibration.json").then((reply) => reply?.json());
   const training = file("training.json").then((reply) => reply?.json());
   const about = file("README.md").then((reply) => reply?.text());
-  const evaluations = get(`${base}/evaluations`, { signal }).then((page) => page.data);
   const job = version.job_id ? get(`/v1/fine_tuning/jobs/${version.job_id}`, { signal }).catch(() => null) : Promise.resolve(null);  // the key may lack the required scope
   const origin = Promise.all([job, training.catch(() => null)]);
   const data = { own: origin.then((known) => heldOut(...known, signal)), used: origin.then((known) => usage(...known)), columns: origin.then(([, known]) => known?.spec?.columns || {}) };
-  const parts = new Evaluated(version, evaluations, data, signal);
+  const parts = new Evaluated(version, base, data, signal);
   return [
-    top(version),
+    top(version, conflict, signal),
+    conflict,
     figures(version),
     h("div", { class: version.labels.length > NARROW_LABELS ? "stack" : "columns" }, parts.confusions, perLabelCard(version)),
     parts.examples,
-    calibrationPart(version, calibration),
+    calibrationPart(version, calibration, parts),
     parts.mistakes,
     parts.list,
     card("Data", later(training, (value) => dataOf(version, value))),
-    h("div", { class: "columns" }, card("Settings", later(training, (value) => settings(version, value))), card("Lineage", later(Promise.all([training, job]), (origin) => lineage(version, ...origin)))),
+    h("div", { class: "columns" }, card("Settings", later(training, (value) => settings(version, value))), card("Lineage", later(Promise.all([training, job]), (known) => lineage(version, ...known, signal)))),
     "README.md" in version.files ? card("Model card", later(about, modelCard)) : null,
     card("Files", files(version, base, signal)),
     snippets(calls(version), "Call this version from your program"),
@@ -54,12 +53,13 @@ export async function view({ parameters: [name, number_], signal }) {
   ];
 }
 
-function top(version) {
+function top(version, conflict, signal) {
   const aliases = version.aliases.map((alias) => tag(`@${alias}`, `#/models/${encodeURIComponent(version.model)}`));
   return header(version.id, h("span", { class: "row" }, status(version.status), `${title(version.task)} with ${architecture(version.architecture)}`, aliases),
     h("a", { class: "button", href: `#/models/${encodeURIComponent(version.model)}` }, "All versions and aliases"),
     h("a", { class: "button", href: trainPlace(version) }, "Train a new version"),
     h("a", { class: "button", href: `#/compare?versions=${encodeURIComponent(version.id)}` }, "Compare"),
+    version.status === "ready" ? promotion(version.id, conflict, signal) : null,
     h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(version.id)}` }, "Try it"));
 }
 
@@ -73,11 +73,9 @@ function figures(version) {
     if (tooFew(rows)) return h("div", { class: "stack" }, h("h3", {}, title(split)), h("p", { class: "muted" }, `${verdict(rows)}.`));
     const values = metricsOf(version.metrics[split]);
     return h("div", { class: "stack" }, h("h3", {}, `${title(split)}${rows ? `, ${number(rows)} rows` : ""}`),
-      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), show(key, value), remark(key, value) || (split === main?.split && key === main.name ? spread(version, key, value) : "")))));
+      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), figure(key, value), (split === main?.split && key === main.name && spread(version, key, value)) || meaning(key, value, version.task)))));
   }), compared ? h("p", { class: "notice" }, compared) : null);
 }
-
-const metricsOf = (part) => Object.entries(part).filter(([key, value]) => !DETAILS.has(key) && typeof value === "number" && !tooFew(part.rows, key));
 
 // The 95 % interval of an accuracy (Wilson, 1927), which is wide for small held-out sets.
 function spread(version, key, share) {
@@ -86,52 +84,7 @@ function spread(version, key, share) {
   const z2 = 3.8416;
   const middle = (share + z2 / (2 * n)) / (1 + z2 / n);
   const half = (1.96 * Math.sqrt((share * (1 - share)) / n + z2 / (4 * n * n))) / (1 + z2 / n);
-  return `95\u202f% interval ${show(key, Math.max(0, middle - half))} to ${show(key, Math.min(1, middle + half))}`;
-}
-
-// The parts of the page that depend on the version's evaluations, which the reader can start here.
-class Evaluated {
-  constructor(version, evaluations, data, signal) {
-    Object.assign(this, { version, data, signal });
-    this.examples = h("section", { class: "card evidence", "aria-live": "polite", "aria-label": "Examples" });
-    [this.confusions, this.mistakes, this.list] = ["div", "div", "div"].map((tag) => h(tag, { class: "slot" }));
-    this.filling = this.fill(evaluations);
-  }
-
-  async fill(evaluations) {
-    const list = await evaluations.catch(() => []);
-    if (this.signal.aborted) return;
-    this.evaluations = list;
-    replace(this.confusions, this.confusionCard(list));
-    replace(this.mistakes, this.mistakesCard(list));
-    replace(this.list, evaluationCard(this.version, list, this.controls(true)));
-  }
-
-  controls(resumes) {
-    return evaluator(this.version, this.data, this.signal, async (evaluation) => {
-      await this.fill(Promise.resolve([evaluation, ...this.evaluations]));
-      if (this.opened) this.open(...this.opened);
-    }, resumes);
-  }
-
-  open(truth, predicted) {
-    this.opened = [truth, predicted];
-    const cell = cellOf(this.version.metrics[splitOf(this.version)], truth, predicted, `${splitOf(this.version)} rows of the training run`);
-    evidence(this.examples, this.evaluations, cell, this.signal, () => this.controls());
-  }
-
-  confusionCard(list) {
-    const part = this.version.metrics?.[splitOf(this.version)];
-    if (!part?.confusion_matrix) return null;
-    return card("Confusions", confusion(Object.keys(part.per_class), part.confusion_matrix, (truth, predicted) => this.open(truth, predicted)),
-      h("p", { class: "small muted" }, `Counts of the ${number(part.rows)} ${splitOf(this.version)} rows of the training run. Rows: true labels. Columns: predicted labels. `, list.length ? "Select a cell to see examples from an evaluation." : "Select a cell to evaluate the version and see examples."));
-  }
-
-  mistakesCard(list) {
-    const evaluation = list.find((e) => e.report?.mistakes);
-    if (!evaluation) return null;
-    return card("Worst mistakes", warnings(evaluation), mistakes(evaluation.report.mistakes.slice(0, MISTAKES)), h("p", { class: "small muted" }, "From ", link("the newest evaluation", `#/evaluations/${evaluation.id}`), " on ", rowsOf(evaluation, this.signal), evaluation.report.mistakes.length > MISTAKES ? ". The evaluation lists more mistakes." : "."));
-  }
+  return `95\u202f% interval ${figure(key, Math.max(0, middle - half))} to ${figure(key, Math.min(1, middle + half))}`;
 }
 
 function perLabelCard(version) {
@@ -139,27 +92,12 @@ function perLabelCard(version) {
   return part?.per_class && !tooFew(part.rows) ? card("Labels", perLabel(part.per_class)) : null;
 }
 
-function calibrationPart(version, calibration) {
+function calibrationPart(version, calibration, parts) {
   return later(calibration, (value) => {
     if (!value || tooFew(value.rows)) return null;
     return h("div", { class: "columns" }, value.after?.bins ? card("Calibration", reliability(value)) : null,
-      value.risk?.length ? card("Threshold for answers", threshold(value, version)) : null);
+      value.risk?.length ? card("Threshold for answers", threshold(value, version, parts)) : null);
   });
-}
-
-function evaluationCard(version, list, controls) {
-  const columns = [
-    { name: "Evaluation", kind: "long", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
-    { name: "Against", cell: (e) => (e.against_version ? versionLink(e.against_version) : "–") },
-    { name: "Result", kind: "long", cell: (e) => [e.report?.comparison ? comparedVersions(e) : resultOf(e.report), warnings(e)] }, { name: "Ended", kind: "nowrap", cell: (e) => when(e.finished_at) },
-  ];
-  return card("Evaluations on files", h("p", { class: "small muted" }, "Measures this version on every row of a file, and lists its worst mistakes."), controls,
-    table(columns, list, { caption: "Evaluations", blank: "Not evaluated on a file yet." }));
-}
-
-function resultOf(report) {
-  const metrics = report?.metrics || {};
-  return tooFew(metrics.rows) ? verdict(metrics.rows) : metricsOf(metrics).slice(0, 2).map(([k, v]) => `${title(k)} ${show(k, v)}`).join(", ");
 }
 
 function dataOf(version, training) {
@@ -184,11 +122,18 @@ function settings(version, training) {
 
 const hash = (value) => (value ? h("span", { class: "hash" }, code(value), " ", button("Copy", () => copy(value), "small")) : null);
 
-function lineage(version, training, job) {
+// The name of a file, with a link to the list of files while the file is stored.
+function fileOf(name, id, signal) {
+  const shown = h("span", {}, name);
+  if (name && id) get(`/v1/files/${id}`, { signal }).then(() => replace(shown, link(name, "#/files")), (error) => error.status === 404 && replace(shown, `${name} (deleted)`));
+  return name && shown;
+}
+
+function lineage(version, training, job, signal) {
   return [facts([
     ["Job", version.job_id ? link(version.job_id, `#/jobs/${version.job_id}`, { class: "mono small" }) : "imported"],
     ["Fine-tuned from", training?.spec?.model === "base" && job ? versionLink(job.model) : null],
-    ["Training file", training?.spec?.training_file?.filename], ["Seed", training?.seed === undefined ? null : String(training.seed)],
+    ["Training file", fileOf(training?.spec?.training_file?.filename, job?.training_file, signal)], ["Seed", training?.seed === undefined ? null : String(training.seed)],
   ]), h("dl", { class: "facts wide" }, [["Training data, SHA-256", training?.data?.training_file], ["Validation data, SHA-256", training?.data?.validation_file], ["Digest of the version", version.digest]]
     .filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, hash(String(value))))))];
 }

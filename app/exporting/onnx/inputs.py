@@ -28,17 +28,17 @@ def add_inputs(graph: Graph, version: SourceVersion) -> tuple[str, Padding]:
     """
     config = version.config
     if config.input == "tokens":
-        given = graph.input("input_ids", messages.INT64, BATCH, STEPS)
+        input_ = graph.input("input_ids", messages.INT64, BATCH, STEPS)
     else:
-        given = graph.input("features", messages.TYPES[version.number_type], BATCH, STEPS, config.features)
+        input_ = graph.input("features", messages.TYPES[version.number_type], BATCH, STEPS, config.features)
     mask = graph.input("attention_mask", messages.INT64, BATCH, STEPS)
-    padding = add_padding(graph, given, graph.add("ReduceSum", mask, graph.integers(1), keepdims=0))
-    return (_tokens if config.input == "tokens" else _numbers)(graph, version, given), padding
+    padding = add_padding(graph, input_, graph.add("ReduceSum", mask, graph.integers(1), keepdims=0))
+    return (_tokens if config.input == "tokens" else _numbers)(graph, version, input_), padding
 
 
-def add_padding(graph: Graph, given: str, lengths: str) -> Padding:
+def add_padding(graph: Graph, input_: str, lengths: str) -> Padding:
     """Compute the padding of an input (B, T, …) whose rows have these lengths (B)."""
-    steps = graph.size(given, 1)
+    steps = graph.size(input_, 1)
     real = graph.add("Less", graph.span(steps), graph.add("Unsqueeze", lengths, graph.integers(1)))
     return Padding(steps, lengths, real)
 

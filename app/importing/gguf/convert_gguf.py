@@ -16,7 +16,7 @@ from app.importing.output import Converted, write
 from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.tensors import check_finite
 from app.importing.questions import Answers
-from app.wording import counted
+from app.wording import quantity
 
 
 def is_gguf(path: Path) -> bool:
@@ -48,8 +48,8 @@ def convert_gguf(source: Path, target: Path, fields: Mapping[str, str] | None = 
     kinds = ", ".join(dict.fromkeys(tensor.kind.name for tensor in file.tensors.values()))
     answers.assumed.append(f"weights=float32: converted from {kinds}")
     answers.settle()
-    sizes = f"{counted(body.fields['layers'], 'layer')} of {body.fields['width']}"
-    computation = f"{config.get('model_type')} ({sizes}, {counted(body.fields['heads'], 'head')}) → {described}"
+    sizes = f"{quantity(body.fields['layers'], 'layer')} of {body.fields['width']}"
+    computation = f"{config.get('model_type')} ({sizes}, {quantity(body.fields['heads'], 'head')}) → {described}"
     network = InferredNetwork(body.fields, body.tensors, computation)
     return write(source, target, network, None, tokenizer, answers.assumed, _extra(file))
 

@@ -22,7 +22,7 @@ from app.importing.output import Converted, write
 from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.tensors import ForeignFileInvalid, check_finite
 from app.importing.questions import Answers
-from app.wording import counted
+from app.wording import quantity
 
 PREFIXES = {name: family.prefix for name, family in ENCODERS.items()}
 PREFIXES |= {name: family.prefix for name, family in DECODERS.items()}
@@ -108,12 +108,12 @@ def _labels(body: ForeignBody, config: SourceConfig, labels: list[str] | None) -
     if labels is None:
         return heads.labels_of(config, body.fields)
     if len(labels) != body.fields["classes"]:
-        outputs = counted(body.fields["classes"], "output")
+        outputs = quantity(body.fields["classes"], "output")
         raise ForeignFileInvalid(f"--labels: the network has {outputs}, each of which requires one label")
     return labels
 
 
 def _shown(config: SourceConfig, body: ForeignBody) -> str:
     fields = body.fields
-    sizes = f"{counted(fields['layers'], 'layer')} of {fields['width']}, {counted(fields['heads'], 'head')}"
+    sizes = f"{quantity(fields['layers'], 'layer')} of {fields['width']}, {quantity(fields['heads'], 'head')}"
     return f"{config.get('model_type')} ({sizes}, {fields['activation']})"

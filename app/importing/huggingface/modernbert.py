@@ -102,13 +102,13 @@ def _kinds(every: int, layers: int) -> list[str]:
 def _positions(config: SourceConfig, *, local: bool) -> dict[str, Any]:
     """Return the rotary bases of global and, if there are any, local layers, from the keys of transformers 4 or 5."""
     config.expect("rope_scaling", None, {})
-    given = config.get("rope_parameters", default={})
-    if not isinstance(given, dict) or set(given) - {GLOBAL, LOCAL}:
+    parameters = config.get("rope_parameters", default={})
+    if not isinstance(parameters, dict) or set(parameters) - {GLOBAL, LOCAL}:
         config.refuse("rope_parameters", f"must be an object with the entries {GLOBAL} and {LOCAL}")
-    base = _base(config, given.get(GLOBAL), config.number("global_rope_theta", default=160_000.0))
+    base = _base(config, parameters.get(GLOBAL), config.number("global_rope_theta", default=160_000.0))
     # In transformers 4, local layers have the base of global layers if local_rope_theta is null.
     usual = base if "local_rope_theta" in config.values else 10_000.0
-    near = _base(config, given.get(LOCAL), config.number("local_rope_theta", default=usual))
+    near = _base(config, parameters.get(LOCAL), config.number("local_rope_theta", default=usual))
     return {"positions": "rotary", "rotary_base": base} | ({"local_rotary_base": near} if local else {})
 
 

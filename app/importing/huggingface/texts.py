@@ -13,7 +13,7 @@ from app.importing.huggingface.word_piece import WORDS, word_piece
 from app.importing.pytorch.tensors import Array, ForeignFileInvalid
 from app.tokenization.definition import FILE
 from app.tokenization.tokenizer import Tokenizer
-from app.wording import counted
+from app.wording import quantity
 
 MOST_TOKENS = 2**20  # a longer model_max_length means "no limit"
 
@@ -46,7 +46,7 @@ def check_size(tokenizer: Tokenizer, rows: int) -> None:
     """Raise ForeignFileInvalid if the tokenizer has ids without a row in the embedding."""
     if tokenizer.vocab_size > rows:
         raise ForeignFileInvalid(
-            f"{FILE} has token ids up to {tokenizer.vocab_size - 1}, but the embedding has {counted(rows, 'row')}"
+            f"{FILE} has token ids up to {tokenizer.vocab_size - 1}, but the embedding has {quantity(rows, 'row')}"
         )
 
 
@@ -62,11 +62,13 @@ def separator_of(tokenizer: Tokenizer, types: Array) -> int | None:
     Raises ForeignFileInvalid if the positions of a single token do not determine the types, or if a type has no row in
     `types`.
     """
-    ids, given = tokenizer.token_types("a", "b")
-    if not any(given):
+    ids, numbers = tokenizer.token_types("a", "b")
+    if not any(numbers):
         return None
-    separator = int(ids[given.index(1) - 1]) if 1 in given else -1
+    separator = int(ids[numbers.index(1) - 1]) if 1 in numbers else -1
     expected = [min(ids[:index].count(separator), len(types) - 1) for index in range(len(ids))]
-    if given != expected:
-        raise ForeignFileInvalid(f"{FILE}: its template assigns token types {given} to a pair, which is not supported")
+    if numbers != expected:
+        raise ForeignFileInvalid(
+            f"{FILE}: its template assigns token types {numbers} to a pair, which is not supported"
+        )
     return separator

@@ -51,7 +51,7 @@ def open_hdf5(source: Path | bytes, name: str, size: int | None = None) -> Itera
         size = stream.seek(0, io.SEEK_END) if size is None else size
         stream.seek(0)
         with damaged(name):
-            file = h5py.File(stream, "r")  # h5py reads through this stream, so HDF5 opens no file itself
+            file = h5py.File(stream, "r")  # h5py reads through this stream, so HDF5 does not open files itself
         try:
             yield Hdf5File(file, h5py, size, name)
         finally:

@@ -60,9 +60,9 @@ def _function_of(layer: KerasLayer) -> str:
 
 def _function(layer: KerasLayer, name: Any) -> str:
     if not isinstance(name, str | None) or name not in FUNCTIONS:
-        given = f"'{shown(name)}'" if isinstance(name, str) else "that is an object"
+        description = f"'{shown(name)}'" if isinstance(name, str) else "that is an object"
         names = ", ".join(str(function) for function in FUNCTIONS if function)
-        raise unsupported(f"{layer} has the activation {given}; it must be one of {names}")
+        raise unsupported(f"{layer} has the activation {description}; it must be one of {names}")
     return FUNCTIONS[name]
 
 

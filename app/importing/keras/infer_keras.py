@@ -26,7 +26,7 @@ from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 from app.importing.questions import Answers
 from app.tokenization.tokenizer import Tokenizer
-from app.wording import counted
+from app.wording import quantity
 
 IGNORED = (  # layers that only act during training
     "InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout",
@@ -135,7 +135,7 @@ def _body(
     sizes = [layer.units for layer in recurrent]
     if min(sizes) < width or any(len(layer.directions) < 1 + both for layer in recurrent):
         answers.assumed.append(
-            f"width={width}: all recurrent layers get {counted(width, 'unit')}"
+            f"width={width}: all recurrent layers get {quantity(width, 'unit')}"
             f"{' for each of two directions' if both else ''}; the output of added units is always 0, so the results "
             "are the same"
         )

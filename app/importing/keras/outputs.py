@@ -12,7 +12,7 @@ from app.importing.keras.recurrent_layers import RecurrentLayer, places
 from app.importing.pytorch.functions import describe_function
 from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 from app.importing.questions import Answers, Question
-from app.wording import counted
+from app.wording import quantity
 
 
 def add_head(
@@ -46,7 +46,7 @@ def add_head(
 def _add_outputs(fields: dict[str, Any], tensors: Tensors, matrix: Any, final: HeadLayer, answers: Answers) -> str:
     """Add the last layer and the task. Returns the description of the output function."""
     count, bias = final.linear.outputs, final.linear.some_bias
-    name = f"'{final.linear.name}' has {counted(count, 'output')}"
+    name = f"'{final.linear.name}' has {quantity(count, 'output')}"
     options = _options(final.function, count)
     if not options:
         raise unsupported(f"{name} with {final.function}; a classifier must end with softmax or sigmoid")

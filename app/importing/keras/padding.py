@@ -51,14 +51,14 @@ def _question(masked: bool, length: int | None, splitter: KerasLayer | None) -> 
         if masked
         else "the Embedding has mask_zero=False, so the network also reads padding"
     )
-    asked = (
+    query = (
         "does your program pad texts (pad_sequences pads on the left)?"
         if splitter is None
         else f"{splitter} pads all texts of a batch on the right, to the longest text of the batch; does your program "
         "pass more than one text at a time?"
     )
     return (
-        f"{reads}{fixed}: {asked} none: texts are never padded, neither in training nor later. The service reads each "
+        f"{reads}{fixed}: {query} none: texts are never padded, neither in training nor later. The service reads each "
         "text without padding"
     )
 

@@ -33,8 +33,8 @@ def read_tokenizer(layer: KerasLayer, file: KerasFile) -> Tokenizer:
     for name, allowed in ALLOWED.items():
         value = layer.settings.get(name)
         if value not in allowed:
-            given = repr(value)[:NAME_LIMIT] if isinstance(value, str | int) else "that is a function or an object"
-            raise unsupported(f"{layer} has {name} {given}; it must be one of {', '.join(map(repr, allowed))}")
+            wording = repr(value)[:NAME_LIMIT] if isinstance(value, str | int) else "that is a function or an object"
+            raise unsupported(f"{layer} has {name} {wording}; it must be one of {', '.join(map(repr, allowed))}")
     standardize = layer.settings.get("standardize")
     rules = TextRules(
         lowercase=False,
@@ -68,7 +68,7 @@ def _words(layer: KerasLayer, file: KerasFile) -> list[str]:
 
 
 def check_own(tokenizer: Tokenizer, rows: int, vocabulary: Path | None) -> None:
-    """Check that a model's own tokenizer fits its embedding with `rows` rows, and that the user gives no other one."""
+    """Check that a model's own tokenizer fits its embedding with `rows` rows, and is the only one."""
     if vocabulary is not None:
         raise InvalidRequest("the model has a TextVectorization layer with its vocabulary", param="vocabulary")
     if tokenizer.vocab_size > rows:

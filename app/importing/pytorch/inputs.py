@@ -16,7 +16,7 @@ from app.importing.pytorch.parts import Layer, UnknownNetwork
 from app.importing.pytorch.roles import Chain, Roles
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
-from app.wording import counted
+from app.wording import quantity
 
 
 def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
@@ -36,7 +36,7 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
     if embedding is not None:
         return [*_add_embedding(fields, weights, embedding, roles.inputs, function, answers), *after]
     _add_numbers(fields, weights, roles.inputs, function)
-    return [f"steps of {counted(fields['features'], 'number')}", *after]
+    return [f"steps of {quantity(fields['features'], 'number')}", *after]
 
 
 def _kind_of_steps(answers: Answers) -> str:

@@ -21,7 +21,7 @@ from app.inference.engines.socket import EngineSocket
 from app.inference.engines.work import Work
 from app.inference.ticks import tick
 from app.wire import engine as wire
-from app.wording import counted
+from app.wording import quantity
 
 TICK = 0.25  # seconds between two checks of the heartbeats
 LATE_TICK = 0.5  # if more seconds pass between two checks, this event loop was blocked and may have caused the silence
@@ -287,6 +287,6 @@ class EngineClient:
         if was_alive:
             # do not warn about an engine without open requests while this program stops
             level = logging.INFO if message == STOPPING and not lost else logging.WARNING
-            log.log(level, "engine %s is lost; it had %s", self.path.name, counted(len(lost), "open request"))
+            log.log(level, "engine %s is lost; it had %s", self.path.name, quantity(len(lost), "open request"))
             # Call this last: if it fails, no request is left open. Waiting tasks run only after this method returns.
             self._on_lost(list({id(work): work for work, _ in lost.values()}.values()))

@@ -92,7 +92,7 @@ class EngineSocket:
             try:
                 self._deliver(payload)
             except Exception:
-                # The loop must continue: the descriptor reports no further event for messages already queued.
+                # The loop must continue: the descriptor does not report messages that are already queued.
                 log.exception("a message from an engine could not be delivered")
         if not self._closed:
             self._schedule()

@@ -47,7 +47,7 @@ class NgramModel:
         grams, counts = np.unique(_grams(codes_T, self.order, self._bits), return_counts=True)
         orders = []
         for length in range(self.order, 0, -1):
-            orders.append(self._counted(grams, counts))
+            orders.append(self._order(grams, counts))
             # Continuation counts: the number of distinct symbols that precede each shorter n-gram in the text.
             grams, counts = np.unique(grams & ((1 << self._bits * (length - 1)) - 1), return_counts=True)
         self._orders = orders[::-1]
@@ -80,7 +80,7 @@ class NgramModel:
         longer = kept / order.totals[at] + order.backoff[at] * shorter
         return np.where(hits, longer, shorter)
 
-    def _counted(self, grams: NDArray[np.int64], counts: NDArray[np.int64]) -> _Order:
+    def _order(self, grams: NDArray[np.int64], counts: NDArray[np.int64]) -> _Order:
         discounts = _discounts(counts)[np.minimum(counts, 3)]
         contexts, starts = np.unique(grams >> self._bits, return_index=True)
         totals = np.add.reduceat(counts, starts).astype(np.float64)

@@ -178,11 +178,11 @@ def _improve(value: FitObjective, theta: Tensor, step: Tensor, now: Tensor) -> t
     """
     best, lowest, open_ = theta, now, torch.ones_like(now, dtype=torch.bool)
     for halving in range(_HALVINGS):
-        tried = theta - step * 0.5**halving
-        tried[..., 0] = tried[..., 0].clamp(LEAST, MOST)
-        reached = value(tried)
+        candidate = theta - step * 0.5**halving
+        candidate[..., 0] = candidate[..., 0].clamp(LEAST, MOST)
+        reached = value(candidate)
         taken = open_ & (reached < lowest)
-        best, lowest = torch.where(taken[..., None], tried, best), torch.where(taken, reached, lowest)
+        best, lowest = torch.where(taken[..., None], candidate, best), torch.where(taken, reached, lowest)
         open_ = open_ & ~taken
         if not open_.any():
             break

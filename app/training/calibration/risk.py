@@ -29,10 +29,10 @@ def risk_levels(
     thresholds = ordered_N[[-(-count * number // levels) - 1 for number in range(1, levels + 1)]]
     table = []
     for threshold in np.unique(thresholds)[::-1]:
-        answered = int((ordered_N >= threshold).sum())
-        errors = int(wrong_N[answered - 1])
-        bound = upper_bound(errors, answered, 1 - confidence)
-        table.append(RiskLevel(float(threshold), answered / count, errors / answered, bound))
+        answer_count = int((ordered_N >= threshold).sum())
+        errors = int(wrong_N[answer_count - 1])
+        bound = upper_bound(errors, answer_count, 1 - confidence)
+        table.append(RiskLevel(float(threshold), answer_count / count, errors / answer_count, bound))
     return table
 
 

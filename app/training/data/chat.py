@@ -46,8 +46,8 @@ class _Message:
 def read_turns(layout: Layout, record: Record) -> ChatTurns:
     """Return the turns of a conversation, and notes about it. The turns alternate: prompt, answer, prompt, answer, …
 
-    The loss is computed over the assistant's answers, except those with weight 0. If the loss covers no answer, or if a
-    message has a part that is not text, returns no turns, and a note that gives the reason.
+    The loss is computed over the assistant's answers, except those with weight 0. If there is no answer to
+    train on, or if a message has a part that is not text, returns an empty tuple and a note with the reason.
     """
     return read(layout, record, "messages", _to_turns)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.training.data.files import Record, Source
-from app.wording import counted
+from app.wording import quantity
 
 ClassNames = Mapping[str, tuple[str, ...]]  # maps each column to its class names, ordered by class number
 
@@ -36,7 +36,7 @@ def apply_names(source: Source, record: Record, classes: ClassNames) -> Record:
         numbers = value if isinstance(value, list) else [value]
         for number in numbers:
             if isinstance(number, int) and not -1 <= number < len(names):
-                reason = f"the class {number} has no name; the schema has {counted(len(names), 'name')}"
+                reason = f"the class {number} has no name; the schema has {quantity(len(names), 'name')}"
                 return Record(record.where, {}, source.fault(reason, record.where, f"column {column!r}"))
         named = [_named(number, names) for number in numbers]
         record.values[column] = named if isinstance(value, list) else named[0]

@@ -19,7 +19,7 @@ from app.training.data.notes import EMPTY, LEFT_OUT, MESSAGES, NO_COMPLETION, NO
 from app.training.data.number_file import NumberFile
 from app.training.data.precision import Precision
 from app.training.failures import BadData
-from app.wording import counted
+from app.wording import quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Collector:
                 self.steps = NumberFile(self.steps_path, np.float64, self.width)
         if steps_TF.shape[1] != self.width:
             first = self.places[0].relative_to(layout)
-            reason = f"the row has {counted(steps_TF.shape[1], 'number')} per step, but {first} has {self.width}"
+            reason = f"the row has {quantity(steps_TF.shape[1], 'number')} per step, but {first} has {self.width}"
             raise layout.fault(where, "features", f"{reason}; all rows must have the same number")
         if self.steps is not None:
             self.steps.append(steps_TF)

@@ -13,7 +13,7 @@ from app.training.data.inner_headers import InnerHeaders
 from app.training.data.last_comments import Row, is_single, without_comments
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
-from app.wording import counted
+from app.wording import quantity
 
 
 def header(source: Source) -> list[str]:
@@ -147,14 +147,14 @@ class _Table:
         if self._stray:
             ends = ("LF", "CR") if self._source.line_end == "\r" else ("CR", "LF")
             verb = "ends" if self._stray == 1 else "end"
-            message = f"{counted(self._stray, 'row')} {verb} with {ends[0]} only, but others end with {ends[1]}; "
+            message = f"{quantity(self._stray, 'row')} {verb} with {ends[0]} only, but others end with {ends[1]}; "
             message += f"{ends[0]} is also read as a line end, because each resulting row has as many cells as the "
             message += "header"
             self._source.remark("stray_line_ends", message, self._first_stray, self._stray, "warn")
         if self._unnamed:
             verb = "has" if self._unnamed == 1 else "have"
             message = (
-                f"{counted(self._unnamed, 'row')} {verb} values in columns without a name; these values are ignored"
+                f"{quantity(self._unnamed, 'row')} {verb} values in columns without a name; these values are ignored"
             )
             self._source.remark("unnamed_columns", message, self._first_unnamed, self._unnamed, "warn")
 
@@ -256,5 +256,5 @@ def _wrong_width(source: Source, line: int, cells: Sequence[str], names: Sequenc
         column, hint = f"column {len(names) + 1}", "enclose cells that contain the delimiter in double quotes"
     else:
         column, hint = f"column {names[len(cells)]!r}", "a cell is missing"
-    message = f"the row has {counted(len(cells), 'cell')}, but the header has {len(names)} ({quoted(names)}); {hint}"
+    message = f"the row has {quantity(len(cells), 'cell')}, but the header has {len(names)} ({quoted(names)}); {hint}"
     return source.fault(message, f"line {line}", column)

@@ -13,7 +13,7 @@ from app.training.data.formats import READERS
 from app.training.data.layouts import Layout
 from app.training.data.number_forms import UnclearNumber, is_certain, reading
 from app.training.failures import BadData
-from app.wording import counted
+from app.wording import quantity
 
 # At least this many cells such as 1,422 and as many whole numbers below 1000 show that the comma separates thousands.
 _FEWEST = 5
@@ -137,7 +137,7 @@ class Decimals:
             is_beside = self._points.example.startswith("'other")
             other = "other numbers have a decimal comma" if is_beside else "no other number has a decimal point"
             message = (
-                f"{counted(points, 'number')} like 1.234 {verb} read with a decimal point, although {other}; "
+                f"{quantity(points, 'number')} like 1.234 {verb} read with a decimal point, although {other}; "
                 "if the point separates thousands, remove it"
             )
             self.layout.source.remark("decimal_points", message, self._points.first, points, "warn")
@@ -145,7 +145,7 @@ class Decimals:
     def _tell(self, kind: str, converted: _Converted, how: str, more: str) -> None:
         if converted.count:
             verb = "is" if converted.count == 1 else "are"
-            message = f"{counted(converted.count, 'number')} {verb} read {how}: {converted.example}"
+            message = f"{quantity(converted.count, 'number')} {verb} read {how}: {converted.example}"
             self.layout.source.remark(
                 kind, message + more, converted.first, converted.count, "warn" if more else "info"
             )

@@ -20,7 +20,7 @@ from app.training.data.delimiters import Delimiters, unwrapped
 from app.training.data.delimiters_check import TRUSTED, DelimitersCheck, check_delimiters
 from app.training.data.files import Source, lines
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
-from app.wording import counted
+from app.wording import quantity
 
 _ORDER = {"csv": ",;\t|", "tsv": "\t,;|"}  # the possible delimiters of each format; the first is its default
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
@@ -108,7 +108,7 @@ def _remark_joined_lines(source: Source, usual: DelimitersCheck) -> None:
     suspects = usual.sure_suspects()
     if suspects:
         first, lines_ = suspects[0]
-        more = f" ({counted(len(suspects), 'such cell')} in total)" if len(suspects) > 1 else ""
+        more = f" ({quantity(len(suspects), 'such cell')} in total)" if len(suspects) > 1 else ""
         message = (
             f"a quoted cell spans several lines ({lines_}), nearly all of which look like complete rows{more}; if these"
             " lines are rows, they are missing from the data: double each quote inside a text, and enclose the text in "

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from app.training.data.files import EVERYTHING, Record, Selection, Source, checked, lines
-from app.wording import counted
+from app.wording import quantity
 
 PREFIX = "__label__"
 _LINE = re.compile(r"((?:__label__\S*[\s,]*)*)(.*)", re.DOTALL)
@@ -32,7 +32,7 @@ def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Recor
                 count, first = count + 1, first or f"line {number}"
             yield checked(source, Record(f"line {number}", values))
     if count:
-        message = f"{counted(count, 'line')} {'has' if count == 1 else 'have'} {PREFIX} within or after"
+        message = f"{quantity(count, 'line')} {'has' if count == 1 else 'have'} {PREFIX} within or after"
         message += (
             f" {'its' if count == 1 else 'their'} text; such a label is read as text; write all labels of a line before"
         )

@@ -77,7 +77,7 @@ class BadRows(BadData):
 
     def kinds(self) -> str:
         """List every kind of fault with its number of rows and one example."""
-        return "; ".join(_counted(kind, count, self.examples[kind]) for kind, count in self.counts.items())
+        return "; ".join(_show_count(kind, count, self.examples[kind]) for kind, count in self.counts.items())
 
     @property
     def remedy(self) -> str:
@@ -136,7 +136,7 @@ class Faults:
         parts = []
         for kind, count in self.counts.most_common():
             places = ", ".join(self.places.get(kind, [])) + (", …" if count > _PLACES else "")
-            shown = _counted(kind, count, self.examples[kind])
+            shown = _show_count(kind, count, self.examples[kind])
             parts.append(f"{shown} ({places})" if places else shown)
         return "; ".join(parts)
 
@@ -206,7 +206,7 @@ def _kind(error: BadData) -> str:
     return _with_column(error, _VARYING.sub("…", error.reason))
 
 
-def _counted(kind: str, count: int, example: BadData) -> str:
+def _show_count(kind: str, count: int, example: BadData) -> str:
     """Return a kind of fault with its number of rows. The only fault of its kind is shown with the row's values."""
     return f"{count:,} × {_with_column(example, example.reason) if count == 1 and kind != _OTHER else kind}"
 

@@ -188,21 +188,21 @@ def _raw_blocks(source: Source) -> Iterator[str]:
 
 def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
     """Yield the chunks of a text. Removes a Ctrl-Z at the end of the text, and any white space after it."""
-    held = ""
+    ending = ""
     for part in parts:
-        if not held and "\x1a" not in part:  # a fast path for nearly all chunks, because this runs for each line
+        if not ending and "\x1a" not in part:  # a fast path for nearly all chunks, because this runs for each line
             yield part
-        elif held and not part.strip("\x1a\x00 \t\r\n"):
-            held += part
+        elif ending and not part.strip("\x1a\x00 \t\r\n"):
+            ending += part
         else:
-            if held:
-                yield held
-            held = part if _END_MARK.search(part) else ""
-            if not held:
+            if ending:
+                yield ending
+            ending = part if _END_MARK.search(part) else ""
+            if not ending:
                 yield part
-    if held:
+    if ending:
         source.remark("end_mark", "ends with Ctrl-Z (0x1a), which is ignored")
-        if text := _END_MARK.sub(r"\1", held):
+        if text := _END_MARK.sub(r"\1", ending):
             yield text
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from app.training.data.files import Source
-from app.wording import counted
+from app.wording import quantity
 
 _BLOCK = 1 << 20
 _LONGEST_TAG = 1 << 12
@@ -30,7 +30,7 @@ def hidden_rows(workbook: IO[bytes], sheet: Any) -> frozenset[int]:
 def remark_hidden_rows(source: Source, rows: Sequence[int]) -> None:
     """Warn about hidden rows that are read."""
     verb, pronoun = ("is", "it") if len(rows) == 1 else ("are", "them")
-    message = f"{counted(len(rows), 'row')} {verb} hidden in Excel, for example by a filter, but {verb} read; "
+    message = f"{quantity(len(rows), 'row')} {verb} hidden in Excel, for example by a filter, but {verb} read; "
     message += f"to leave {pronoun} out, delete {pronoun}, or copy the visible rows to a new sheet"
     source.remark("hidden_rows", message, f"row {rows[0]}", len(rows), "warn")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.training.data.files import BOM, Record, Source
 from app.training.data.usual_names import INPUTS, TARGETS, quoted
 from app.training.failures import BadData
-from app.wording import counted
+from app.wording import quantity
 
 _LONGEST = 100  # the maximum number of characters of the first cell of a header
 
@@ -113,19 +113,19 @@ class InnerHeaders:
 
     def _remark_repeated(self, headers: _Headers) -> None:
         verbs = ("repeats", "is") if headers.count == 1 else ("repeat", "are")
-        message = f"{counted(headers.count, 'row')} {verbs[0]} the header, as in files that were joined, and "
+        message = f"{quantity(headers.count, 'row')} {verbs[0]} the header, as in files that were joined, and "
         message += f"{verbs[1]} left out"
         self._source.remark("repeated_header", message, headers.first, headers.count, "warn")
 
     def _remark_other(self, headers: _Headers) -> None:
         verbs = ("is the header", "is") if headers.count == 1 else ("are headers", "are")
-        message = f"{counted(headers.count, 'row')} {verbs[0]} of another file ({headers.names}) and {verbs[1]} left "
+        message = f"{quantity(headers.count, 'row')} {verbs[0]} of another file ({headers.names}) and {verbs[1]} left "
         message += f"out; the rows are read with the columns of the first header ({quoted(self._names)})"
         self._source.remark("other_header", message, headers.first, headers.count, "warn")
 
     def _remark_moved(self, headers: _Headers) -> None:
         verb, pronoun = ("looks like the header", "it") if headers.count == 1 else ("look like headers", "them")
-        message = f"{counted(headers.count, 'row')} {verb} of another file with its columns in another order "
+        message = f"{quantity(headers.count, 'row')} {verb} of another file with its columns in another order "
         message += (
             f"({headers.names} instead of {quoted(self._names)}), but the rows after {pronoun} are read with the "
         )

@@ -18,7 +18,7 @@ from app.training.data.json_text import explain
 from app.training.data.last_comments import Row, without_comments
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
-from app.wording import counted
+from app.wording import quantity
 
 _HEADER_RECORDS = 100
 _DESCRIPTIONS = ("schema", "columns", "index")  # keys that pandas writes in addition to the rows
@@ -189,7 +189,7 @@ def _arrays(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
         if not isinstance(row, list) or len(row) == len(header):
             yield where, dict(zip(header, row, strict=True)) if isinstance(row, list) else row
             continue
-        have = f"the array has {counted(len(row), 'value')}, but the first one has {len(header)} ({quoted(header)})"
+        have = f"the array has {quantity(len(row), 'value')}, but the first one has {len(header)} ({quoted(header)})"
         yield where, source.fault(f"{have}; every array must have the same number", where)
 
 

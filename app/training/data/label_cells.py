@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.training.data.label_column import LabelColumn, listing, shown, with_rows
-from app.wording import counted
+from app.wording import quantity
 
 
 def settle_cells(column: LabelColumn) -> None:
@@ -19,8 +19,8 @@ def _trim(column: LabelColumn) -> None:
     if not spellings:
         return
     changed = column.cells_with(spellings)
-    pairs = listing(f"{shown(old)} ({counted(counts[old], 'row')}) as {shown(new)}" for old, new in spellings.items())
-    rows = counted(sum(column.rows[index] for index in changed), "row")
+    pairs = listing(f"{shown(old)} ({quantity(counts[old], 'row')}) as {shown(new)}" for old, new in spellings.items())
+    rows = quantity(sum(column.rows[index] for index in changed), "row")
     for index in changed:
         column.cells[index] = tuple(sorted({label.strip() for label in column.cells[index]}))
         column.typed[index] = tuple(label.strip() for label in column.typed[index])
@@ -48,4 +48,4 @@ def _tell_empty(column: LabelColumn) -> None:
         rows = sum(column.rows[index] for index in empty)
         use = "is used as an example to which no label applies"
         use = use if rows == 1 else "are used as examples to which no label applies"
-        column.remark("no_labels", f"{counted(rows, 'row')} without a label {use}", empty)
+        column.remark("no_labels", f"{quantity(rows, 'row')} without a label {use}", empty)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.training.data.collector import Place
-from app.wording import counted
+from app.wording import quantity
 
 LISTED = 10  # the maximum number of labels that one remark lists
 
@@ -70,4 +70,4 @@ def listing(parts: Iterable[str]) -> str:
 
 def with_rows(labels: Iterable[str], counts: Counter[str]) -> str:
     """List the labels, each with its number of rows."""
-    return listing(f"{shown(label)} ({counted(counts[label], 'row')})" for label in labels)
+    return listing(f"{shown(label)} ({quantity(counts[label], 'row')})" for label in labels)

@@ -7,7 +7,7 @@ from collections import Counter
 from app.training.data.cells import LABEL_FORMS
 from app.training.data.label_column import LabelColumn, listing, shown
 from app.training.data.label_forms import looks_like_list, split_labels, to_label_list
-from app.wording import counted
+from app.wording import quantity
 
 _DELIMITERS = {";": "';'", "\n": "line ends", "\t": "tabs", ",": "commas"}
 _COMPOUND = {
@@ -52,7 +52,7 @@ def _refuse_unreadable(column: LabelColumn) -> None:
     unreadable = _unreadable(column)
     if unreadable:
         example = shown(column.cells[unreadable[0]][0])
-        rows = counted(sum(column.rows[index] for index in unreadable), "row")
+        rows = quantity(sum(column.rows[index] for index in unreadable), "row")
         message = f"some rows have lists of labels, but {example} cannot be read as a list ({rows} with such a cell); "
         message += f"{LABEL_FORMS}; to read each cell as one label, set task to classification"
         raise column.places[unreadable[0]].fault("label", message)

@@ -12,7 +12,7 @@ from decimal import Decimal
 from app.training.data.cells import NOT_A_NUMBER, is_blank, to_label
 from app.training.data.label_column import LISTED, LabelColumn, listing, shown, with_rows
 from app.training.data.label_twins import NUMBER, QUOTES, warn_of_twins
-from app.wording import counted
+from app.wording import quantity
 
 _FRACTION = re.compile(r"([+-]?)(\d*)\.(\d*?)0*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
@@ -41,7 +41,7 @@ def settle_names(column: LabelColumn) -> None:
         is_merged = is_shorter or any(_visible(label) != label for label in spellings)
         column.cells = [tuple(sorted({spellings.get(label, label) for label in labels})) for labels in column.cells]
         pairs = listing(
-            f"{shown(old)} ({counted(counts[old], 'row')}) as {shown(new)}" for old, new in sorted(spellings.items())
+            f"{shown(old)} ({quantity(counts[old], 'row')}) as {shown(new)}" for old, new in sorted(spellings.items())
         )
         if is_merged:
             column.remark("labels_merged", f"labels that are written in different ways are merged: {pairs}", changed)
@@ -94,7 +94,7 @@ def _match_base(column: LabelColumn) -> None:
         return
     changed = column.cells_with(matches)
     column.cells = [tuple(sorted({matches.get(label, label) for label in labels})) for labels in column.cells]
-    pairs = listing(f"{shown(old)} ({counted(counts[old], 'row')}) as {shown(new)}" for old, new in matches.items())
+    pairs = listing(f"{shown(old)} ({quantity(counts[old], 'row')}) as {shown(new)}" for old, new in matches.items())
     message = "labels that are written differently from those of the version are read as labels of the version"
     column.remark("labels_matched", f"{message}: {pairs}", changed)
 
@@ -165,7 +165,7 @@ def _tell_counts(column: LabelColumn, counts: Counter[str]) -> None:
     rows = ", ".join(f"{shown(label)} {counts[label]:,}" for label in names) + (f" and {rest:,} more" if rest else "")
     place = column.places[0]
     place.layout.source.remark(
-        "labels", f"has {counted(len(counts), 'label')} with these row counts: {rows}", count=len(counts)
+        "labels", f"has {quantity(len(counts), 'label')} with these row counts: {rows}", count=len(counts)
     )
 
 

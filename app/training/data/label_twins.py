@@ -11,7 +11,7 @@ from decimal import Decimal, localcontext
 from app.training.data.files import Source
 from app.training.data.label_column import LISTED, LabelColumn, listing, shown
 from app.training.data.usual_names import quoted
-from app.wording import counted
+from app.wording import quantity
 
 _DIGITS = 1000  # more digits than a `NUMBER` can have
 NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
@@ -54,7 +54,7 @@ def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
 
 
 def check_labels(source: Source, labels: Sequence[str], own: Sequence[str]) -> None:
-    """Raise BadData if a file has `labels`, but none that the version has (`own`): no prediction could be correct."""
+    """Raise BadData if there are `labels`, but all differ from the version's `own`: every prediction would be wrong."""
     if labels and set(labels).isdisjoint(own):
         raise source.fault(
             f"has none of the version's labels ({quoted(own)}): its labels are {quoted(labels)}"
@@ -94,7 +94,7 @@ def _warn(
     twins = [sorted(members) for members in groups.values() if len(members) > 1]
     if not twins:
         return
-    texts = [listing(f"{show(label)} ({counted(counts[label], 'row')})" for label in members) for members in twins]
+    texts = [listing(f"{show(label)} ({quantity(counts[label], 'row')})" for label in members) for members in twins]
     more = f"; and {len(twins) - LISTED:,} more" if len(twins) > LISTED else ""
     cells = column.cells_with(label for members in twins for label in members)
     usual = listing(show(max(members, key=lambda label: counts[label])) for members in twins)
@@ -123,7 +123,7 @@ def _skeleton(label: str) -> str:
 
 
 def _meaning(label: str) -> str:
-    """Return a key that is the same for words such as true, yes and 1, regardless of case."""
+    """Return a key that is equal for labels with the same meaning, such as "true", "Yes" and "1"."""
     word = label.casefold()
     return _MEANINGS.get(word, f"label {word}")
 

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from app.training.data.files import Source
 from app.training.data.usual_names import quoted
-from app.wording import counted
+from app.wording import quantity
 
 T = TypeVar("T")
 _MOST = 20  # more comments in succession are reported as rows that cannot be used
@@ -64,31 +64,31 @@ class _LastComments(Generic[T]):
     """Holds back the records of comments and footers, until it is certain that no row follows."""
 
     def __init__(self) -> None:
-        self._held: list[tuple[T, str, str]] = []
+        self._tail: list[tuple[T, str, str]] = []
         self._is_full = False
 
     def pass_on(self, cells: Sequence[str], where: str, record: T) -> Iterator[T]:
         """Yield the record of a row that cannot be used. If it may be a comment after the last row, hold it back."""
         text = ", ".join(filter(None, map(str.strip, cells)))
-        if _is_footer(text) and len(self._held) < _MOST and not self._is_full:
-            self._held.append((record, where, text))
+        if _is_footer(text) and len(self._tail) < _MOST and not self._is_full:
+            self._tail.append((record, where, text))
             return
-        self._is_full = self._is_full or len(self._held) >= _MOST
+        self._is_full = self._is_full or len(self._tail) >= _MOST
         yield from self.release()
         yield record
 
     def release(self) -> Iterator[T]:
         """Yield the records that are held back, because another row follows."""
-        held, self._held = self._held, []
-        return (record for record, _, _ in held)
+        tail, self._tail = self._tail, []
+        return (record for record, _, _ in tail)
 
     def remark(self, source: Source) -> None:
         """Report the comments after the last row."""
-        if self._held:
-            verb = "is" if len(self._held) == 1 else "are"
-            message = f"{counted(len(self._held), 'line')} after the last row {verb} left out as a comment or footer: "
-            message += quoted(text for _, _, text in self._held[:_SHOWN]) + ", …" * (len(self._held) > _SHOWN)
-            source.remark("last_comments", message, self._held[0][1], len(self._held), "warn")
+        if self._tail:
+            verb = "is" if len(self._tail) == 1 else "are"
+            message = f"{quantity(len(self._tail), 'line')} after the last row {verb} left out as a comment or footer: "
+            message += quoted(text for _, _, text in self._tail[:_SHOWN]) + ", …" * (len(self._tail) > _SHOWN)
+            source.remark("last_comments", message, self._tail[0][1], len(self._tail), "warn")
 
 
 def _is_footer(text: str) -> bool:

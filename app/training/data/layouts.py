@@ -201,10 +201,10 @@ def _generation(
 ) -> Layout:
     """Return the layout for conversations, or for prompts with completions."""
     shape = "chat" if "messages" in inputs else "completion"
-    asked = "classification" if columns.label else "regression" if columns.value else task
-    if asked not in (None, "generation"):
+    target_task = "classification" if columns.label else "regression" if columns.value else task
+    if target_task not in (None, "generation"):
         kind, way = _other_use(shape, inputs)
-        raise source.fault(f"contains {kind}, which can be used only for generation, not for {asked}; {way}")
+        raise source.fault(f"contains {kind}, which can be used only for generation, not for {target_task}; {way}")
     absent = _absent(shape, task, names)
     used = {*inputs.values(), *(names[key] for key in ("split",) if key in names)}
     ignored = _rest(present, used)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.training.data.collector import Place
-from app.wording import counted
+from app.wording import quantity
 
 FAR = 1000  # a value is an outlier if its distance from the median exceeds this many interquartile ranges
 FEWEST = 8  # with fewer values, quartiles are not reliable
@@ -40,7 +40,7 @@ class Extremes:
         if not count:
             return
         value, place = max(self._smallest, self._largest, key=lambda extreme: abs(extreme[0] - float(median)))
-        more = f"; in total, {counted(count, 'value')} are this far away" if count > 1 else ""
+        more = f"; in total, {quantity(count, 'value')} are this far away" if count > 1 else ""
         message = (
             f"the value {value:g} is far from the others (half of them are between {low:g} and {high:g}){more}; "
             "a single such value can spoil all predictions, so check it"

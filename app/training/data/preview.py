@@ -8,15 +8,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from app.training.data.detected_roles import detect_roles
 from app.training.data.detection import BINARY_FORMATS, detect
 from app.training.data.files import EVERYTHING, Source, lines
 from app.training.data.formats import READERS
 from app.training.data.recognition import as_table
 from app.training.failures import BadData, is_data_error
 from app.wire import preview
-from app.wire.preview import Preview
+from app.wire.preview import DetectedRoles, Preview
 
 HIDDEN = "…"  # the end of a text that is cut
+# Detecting the roles of the columns reads all rows, so it is left out for larger files. Sizes in bytes.
+MOST_TEXT, MOST_BINARY = 4 * 2**20, 2**20
 
 
 def read(path: Path, name: str, declared: str | None = None) -> Preview:
@@ -50,7 +53,19 @@ def _table(source: Source) -> Preview:
         problem = error.message
         if not rows:
             raise
-    return Preview(source.format, [_cut(name, preview.CELL) for name in columns], rows, [], problem)
+    detected = None if problem else _detected(source)
+    return Preview(source.format, [_cut(name, preview.CELL) for name in columns], rows, [], problem, detected)
+
+
+def _detected(source: Source) -> DetectedRoles | None:
+    if source.path.stat().st_size > (MOST_BINARY if source.format in BINARY_FORMATS else MOST_TEXT):
+        return None
+    try:
+        return detect_roles(source)
+    except Exception as error:
+        if not (isinstance(error, BadData) or is_data_error(error)):
+            raise
+        return None
 
 
 def _lines(source: Source) -> list[str]:

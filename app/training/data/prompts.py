@@ -48,13 +48,13 @@ def find_turns(
         return {"prompt": "prompt", "completion": "completion"}
     if shape != "text" or {"text", "label", "value"} & set(names) or task not in (None, "generation"):
         return {}
-    return _usual_prompts(source, present, asked=task is not None)
+    return _usual_prompts(source, present, is_named=task is not None)
 
 
-def _usual_prompts(source: Source, present: list[str], *, asked: bool) -> dict[str, str]:
+def _usual_prompts(source: Source, present: list[str], *, is_named: bool) -> dict[str, str]:
     """Map `prompt` and `completion` to columns with other usual names. Empty if there are none.
 
-    `asked` is whether the request names the task generation. If it does not, answers that look like labels are not
+    `is_named` is whether the request names the task generation. If it does not, answers that look like labels are not
     taken for completions. Raises BadData if the prompt may consist of several columns.
     """
     prompts, completions, contexts = (_named(present, names) for names in (_PROMPTS, _COMPLETIONS, _CONTEXTS))
@@ -63,7 +63,7 @@ def _usual_prompts(source: Source, present: list[str], *, asked: bool) -> dict[s
         contexts = [name for name in contexts if name not in prompts]
     if len(prompts) != 1 or len(completions) != 1:
         return {}
-    if not asked and completions[0] in Sample(source, completions, present).categories():
+    if not is_named and completions[0] in Sample(source, completions, present).categories():
         return {}
     if contexts:
         message = (

@@ -20,7 +20,7 @@ from app.training.data.row_sample import TRAIN_SAMPLE, row_sample
 from app.training.data.scan import DataFiles, Scan
 from app.training.data.usual_names import quoted
 from app.wire.training_options import VALIDATION_SPLIT
-from app.wording import counted
+from app.wording import quantity
 
 SHORT_TEXT = 10_000  # characters; with fewer, a language model hardly learns how words are spelled
 
@@ -80,7 +80,7 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
     if dropped := report.get("dropped"):
         verb = "is" if dropped["rows"] == 1 else "are"
         kinds = "; ".join(_dropped(kind, count, dropped) for kind, count in dropped["counts"].items())
-        warnings.append(("dropped", f"{counted(dropped['rows'], 'row')} that cannot be used {verb} left out: {kinds}"))
+        warnings.append(("dropped", f"{quantity(dropped['rows'], 'row')} that cannot be used {verb} left out: {kinds}"))
     if ignored := report.get("ignored_columns"):
         names = quoted(ignored)
         is_dialogue = not {"messages", "prompt"}.isdisjoint(report.get("columns") or ())
@@ -91,8 +91,8 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
     characters = sum((report.get("characters") or {}).values())
     if task == "generation" and 0 < characters < SHORT_TEXT:
         message = (
-            f"{counted(characters, 'character')} {'is' if characters == 1 else 'are'} too few to learn from: the model "
-            f"will mostly repeat them; use at least {SHORT_TEXT:,} characters"
+            f"{quantity(characters, 'character')} {'is' if characters == 1 else 'are'} too few to learn from: the "
+            f"model will mostly repeat them; use at least {SHORT_TEXT:,} characters"
         )
         warnings.append(("short_text", message))
     if lost := report.get("lost_precision"):

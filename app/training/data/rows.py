@@ -19,7 +19,7 @@ from app.training.data.layouts import Layout
 from app.training.data.notes import EMPTY_ROWS, PLAIN_FEATURES, REJECTED
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
-from app.wording import counted
+from app.wording import quantity
 
 _ANSWER, _VERDICTS = "answer", ("accept", "reject", "ignore")  # Prodigy's column of verdicts, and its values
 _SAMPLE = 1000  # the number of records in which `answer` is checked for these values
@@ -97,7 +97,7 @@ class _LateKeys:
     def remark(self) -> None:
         if self._count:
             verb = "has" if self._count == 1 else "have"
-            message = f"{counted(self._count, 'record')} {verb} keys that the first records do not have; these keys "
+            message = f"{quantity(self._count, 'record')} {verb} keys that the first records do not have; these keys "
             message += f"are not used: {quoted(self._keys)}"
             self._source.remark("late_keys", message, self._first, self._count, "warn")
 

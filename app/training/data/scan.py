@@ -26,7 +26,7 @@ from app.training.data.outliers import Extremes
 from app.training.data.rows import read_examples
 from app.training.data.splits import assign
 from app.training.failures import BadData
-from app.wording import counted
+from app.wording import quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ def _check(layout: Layout, scan: Scan) -> None:
     if not train_N.any():
         raise layout.source.fault("has no training rows, because the split column holds out all rows")
     if train_N.all():
-        raise layout.source.fault(f"has {counted(len(train_N), 'usable row')}, but {_undrawable(scan)}")
+        raise layout.source.fault(f"has {quantity(len(train_N), 'usable row')}, but {_undrawable(scan)}")
     if scan.task in ("classification", "multilabel"):
         _check_labels(scan, train_N)
     values_N = scan.values_N[train_N]

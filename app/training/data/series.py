@@ -26,7 +26,7 @@ from app.training.data.layouts import Layout
 from app.training.data.notes import EMPTY_ROWS, EQUAL_TIMES, NO_SPLIT, NotedRows, sentence
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
-from app.wording import counted
+from app.wording import quantity
 
 # Only times of one kind can be sorted: a date without an offset cannot be compared with moments in UTC.
 _NUMBER, _DATE, _MOMENT = "a number", "a date without an offset", "a date with an offset from UTC"
@@ -87,7 +87,7 @@ def _remark(layout: Layout, faulty: dict[str, str], series: int, empty: NotedRow
     `faulty` maps the series that are not used to their first faulty rows. `series` is the number of all series.
     """
     if trimmed.count:
-        message = f"blanks around the names of series are removed in {counted(trimmed.count, 'row')}"
+        message = f"blanks around the names of series are removed in {quantity(trimmed.count, 'row')}"
         layout.source.remark("series_trimmed", message, trimmed.places[0], trimmed.count)
     if faulty:
         verb = "is not used, because some of its" if len(faulty) == 1 else "are not used, because some of their"

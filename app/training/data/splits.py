@@ -68,7 +68,7 @@ class _Draw:
         self._rows: Counter[str] = Counter()  # the number of rows with each label
         for stratum, count in zip(*np.unique(strata_N, return_counts=True), strict=True):
             self._rows.update(dict.fromkeys(self._labels[stratum], int(count)))
-        self._held: Counter[str] = Counter()  # the number of held-out rows with each label
+        self._held_out_counts: Counter[str] = Counter()  # the number of held-out rows with each label
         self._total, self._target = 0, max(1, round(len(hashes_N) * fraction))  # held-out rows: current number, target
         self._shares = {label: count * fraction for label, count in self._rows.items()}
         self._quota = self._quotas()
@@ -104,11 +104,11 @@ class _Draw:
             if not unfilled:
                 return
             rarest = min(labels, key=lambda label: (self._rows[label], label))
-            if len(labels) > 1 and self._total >= self._target and self._held[rarest]:
+            if len(labels) > 1 and self._total >= self._target and self._held_out_counts[rarest]:
                 continue  # otherwise, rows with many labels would lead to too many held-out rows
-            if self._held[rarest] + labels[rarest] <= self._quota[rarest] and self._fits(labels, self._most):
+            if self._held_out_counts[rarest] + labels[rarest] <= self._quota[rarest] and self._fits(labels, self._most):
                 self._hold(start, end, labels)
-                unfilled -= {label for label in labels if self._held[label] >= self._quota[label]}
+                unfilled -= {label for label in labels if self._held_out_counts[label] >= self._quota[label]}
 
     def _top_up(self) -> None:
         """Hold out further groups until the target is reached. The limit for each label is its share, rounded up."""
@@ -141,9 +141,9 @@ class _Draw:
                 yield start, end, Counter(label for stratum in strata for label in self._labels[stratum])
 
     def _fits(self, labels: Counter[str], most: dict[str, int]) -> bool:
-        return all(self._held[label] + count <= most[label] for label, count in labels.items())
+        return all(self._held_out_counts[label] + count <= most[label] for label, count in labels.items())
 
     def _hold(self, start: int, end: int, labels: Counter[str]) -> None:
         self._held_N[start:end] = True
-        self._held.update(labels)  # `+=` would also visit every label counted so far, to drop counts below 1
+        self._held_out_counts.update(labels)  # `+=` would also visit every label counted so far, to drop counts below 1
         self._total += end - start

@@ -48,13 +48,13 @@ def length(source: Source) -> int:
 
 def _blocks(source: Source) -> Iterator[str]:
     """Yield the text in blocks, with line feeds as line ends, so that a model does not learn to write CR LF."""
-    held, is_changed = "", False  # a CR at the end of a block may belong to an LF in the next one
+    last, is_changed = "", False  # a CR at the end of a block may belong to an LF in the next one
     for block in characters(source):
-        text = held + block
-        held = "\r" if text.endswith("\r") else ""
+        text = last + block
+        last = "\r" if text.endswith("\r") else ""
         is_changed |= "\r\n" in text
-        yield text.removesuffix(held).replace("\r\n", "\n")
-    if held:
-        yield held
+        yield text.removesuffix(last).replace("\r\n", "\n")
+    if last:
+        yield last
     if is_changed:
         source.remark("line_ends", "has lines that end with CR LF, which are read as LF")

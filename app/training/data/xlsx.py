@@ -31,7 +31,7 @@ from app.training.data.seekable import seekable
 from app.training.data.sheets import choose_sheet, other_sheets
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
-from app.wording import counted
+from app.wording import quantity
 
 WORKBOOK = "xl/workbook.xml"  # a zip archive with this member is a workbook
 STRINGS = "xl/sharedStrings.xml"
@@ -102,7 +102,7 @@ def _remark_hidden_and_unnamed(source: Source, unseen: Sequence[int], outside: S
         remark_hidden_rows(source, unseen)
     if outside:
         verb = "has" if len(outside) == 1 else "have"
-        message = f"{counted(len(outside), 'row')} {verb} values in columns without a name; these values are not read"
+        message = f"{quantity(len(outside), 'row')} {verb} values in columns without a name; these values are not read"
         source.remark("unnamed_columns", message, f"row {outside[0]}", len(outside), "warn")
 
 

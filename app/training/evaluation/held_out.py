@@ -23,7 +23,7 @@ from app.training.prepare.dataset import Dataset, Rows, Stream
 from app.training.prepare.encode import encode_numbers, encode_texts
 from app.training.prepare.encode_generation import encode_completions, encode_documents, encode_whole_text
 from app.wire.trainer import EvaluationSpec, TrainSpec
-from app.wording import counted
+from app.wording import quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     scan = scan_held_out(files, staging, base.labels, spec.skip_bad_rows)
     if numeric and scan.steps_SF.shape[1] != base.config.features:
         raise source.fault(
-            f"has {counted(scan.steps_SF.shape[1], 'feature')} per step, but the version expects {base.config.features}"
+            f"has {quantity(scan.steps_SF.shape[1], 'feature')} per step, "
+            f"but the version expects {base.config.features}"
         )
     check_labels(source, scan.labels, base.labels)
     split, chosen_N = _choose(scan, spec.validation_split)

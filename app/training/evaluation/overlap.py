@@ -16,7 +16,7 @@ def overlap(base: BaseCheckpoint, reference: str, held_out: HeldOut, file: DataF
     Compares the hash of the evaluated rows with the hashes of the version's splits. If the whole file is evaluated,
     also compares the hash of the file with the hash of the version's training file. If only some of the inputs are
     among the version's training rows, their number is determined from a sample of the training rows' hashes. Imported
-    versions store no hashes.
+    versions do not store hashes.
     """
     data = _object(base.training, "data")
     splits = _object(_object(data, "report"), "sha256")

@@ -68,7 +68,8 @@ def _mistake(scores: Scores, row: int, example: Example) -> dict[str, Any]:
     assert scores.probabilities_NC is not None
     names = [*scores.true(row), *(label for label in scores.predicted(row) if label not in scores.true(row))]
     probabilities = {name: float(scores.probabilities_NC[row, scores.labels.index(name)]) for name in names}
-    return mistake | {"labels": scores.true(row), "predicted": scores.predicted(row), "probabilities": probabilities}
+    mistake |= {"labels": scores.true(row), "predicted": scores.predicted(row), "probabilities": probabilities}
+    return mistake | {"score": scores.confidence(row)}
 
 
 def _header(scores: Scores, against: Scores | None, has_series: bool) -> list[str]:

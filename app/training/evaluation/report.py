@@ -17,6 +17,7 @@ from app.training.calibration import calibrate
 from app.training.evaluation import predictions
 from app.training.evaluation.held_out import HeldOut
 from app.training.evaluation.scores import Scores, metrics_of, score
+from app.training.evaluation.thresholds import measure_thresholds
 from app.training.failures import Check
 from app.training.loop.evaluate import EvaluationSplit, evaluate, outputs_of
 from app.training.prepare.dataset import Rows, Stream
@@ -69,6 +70,8 @@ def write_report(
         "truncated": _count_cut(held_out.data, base.config.context_length),
     }
     if own.scores is not None:
+        if thresholds := measure_thresholds(base.calibration, own.scores):
+            report["thresholds"] = thresholds
         report["mistakes"] = predictions.write(path, held_out, own.scores, other.scores if other else None)
     else:
         path.write_text("", encoding="utf-8")

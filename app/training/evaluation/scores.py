@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.training.calibration.reliability import answers
 from app.training.loop.evaluate import measure
 from app.training.prepare.dataset import Facts
 
@@ -27,6 +28,16 @@ class Scores:
     values_N: NDArray[np.float64] | None
     losses_N: NDArray[np.float64]
     correct_N: NDArray[np.bool_] | None
+
+    @property
+    def task(self) -> str:
+        return "regression" if self.values_N is not None else ["classification", "multilabel"][self.targets_N.ndim - 1]
+
+    def confidence(self, row: int) -> float:
+        """Return the score of a row's answer, with which the service compares thresholds."""
+        assert self.probabilities_NC is not None
+        own = slice(row, row + 1)
+        return float(answers(self.task, self.probabilities_NC[own], self.targets_N[own])[0][0])
 
     def predicted(self, row: int) -> list[str]:
         """Return the labels predicted for a row."""

@@ -99,9 +99,9 @@ class Schedule:
     def plateaued(self) -> bool:
         """Whether the learning rate should start to decay now, earlier than planned."""
         # Early on, some networks need many steps before any metric improves.
-        held = EARLIEST_PLATEAU <= self.fraction < 1.0 / (1.0 + self.settled.cooldown)
+        is_time = EARLIEST_PLATEAU <= self.fraction < 1.0 / (1.0 + self.settled.cooldown)
         waiting = self.settled.schedule == "plateau" and self.progress.cooldown_start < 0
-        return waiting and held and self.out_of_patience
+        return waiting and is_time and self.out_of_patience
 
     @property
     def evaluation_due(self) -> bool:

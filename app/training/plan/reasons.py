@@ -19,7 +19,7 @@ from app.wire.estimate import TrainingChoice
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import FIXED_BY_BASE, TrainingKind, applicable
-from app.wording import counted
+from app.wording import quantity
 from models.choices import RECURRENT
 
 OptionValue = bool | int | float | str | None
@@ -64,8 +64,8 @@ class Run:
     def size(self) -> str:
         """The size of the training data in words."""
         train = self.dataset.train
-        tokens = counted(token_count(train), "step" if self.dataset.facts.input == "features" else "token")
-        return f"{counted(len(train), 'row')} with {tokens}" if isinstance(train, Rows) else tokens
+        tokens = quantity(token_count(train), "step" if self.dataset.facts.input == "features" else "token")
+        return f"{quantity(len(train), 'row')} with {tokens}" if isinstance(train, Rows) else tokens
 
 
 def choices(spec: TrainSpec, settled: Settled, dataset: Dataset, base: BaseCheckpoint | None) -> list[TrainingChoice]:

@@ -25,7 +25,7 @@ from app.training.prepare.gathering import GatheredRows
 from app.training.prepare.targets import Targets, encode_targets
 from app.training.prepare.tokenizing import describe_input, iterate_batches, tokenizer_for_rows
 from app.wire.trainer import TrainSpec
-from app.wording import counted
+from app.wording import quantity
 
 Encoder = Callable[[DataFiles, Scan, TrainSpec, BaseCheckpoint | None, Path], Dataset]
 _BLOCK_ROWS = 256  # the number of numeric rows to read at once
@@ -78,7 +78,7 @@ def encode_numbers(
     task, source, width = scan.task, files.training.source, scan.steps_SF.shape[1]
     if base is not None and (base.config.input != "features" or base.config.features != width):
         raise source.fault(
-            f"has {counted(width, 'feature')} per step, but the version to fine-tune expects {describe_input(base)}"
+            f"has {quantity(width, 'feature')} per step, but the version to fine-tune expects {describe_input(base)}"
         )
     scaling = normalization.measure(lambda: _blocks(scan), width) if base is None else base.normalization
     precision = Precision.of(width)

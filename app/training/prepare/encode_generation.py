@@ -30,7 +30,7 @@ from app.training.prepare.encode import assemble, remark_tokenless
 from app.training.prepare.gathering import GatheredRows, GatheredStream
 from app.training.prepare.tokenizing import choose_tokenizer, end_ids, iterate_batches, tokenizer_for_rows
 from app.wire.trainer import TrainSpec
-from app.wording import counted
+from app.wording import quantity
 
 _CONTEXT_TOKENS = 512  # the number of tokens at the end of the training text that become context for the held-out text
 _BATCH_PIECES = 16  # the number of pieces of a text to encode at once
@@ -83,7 +83,7 @@ def encode_completions(
                 dropped.add(example.where)
     if dropped.count:
         verb = "is left out, because it has" if dropped.count == 1 else "are left out, because they have"
-        remark_tokenless(files, f"{counted(dropped.count, 'row')} {verb} fewer than two tokens", dropped)
+        remark_tokenless(files, f"{quantity(dropped.count, 'row')} {verb} fewer than two tokens", dropped)
     tokenizer.save(staging / TOKENIZER)
     parts = {code: rows.to_rows(np.zeros(0, dtype=np.int64)) for code, rows in gathered.items()}
     lengths = {SPLIT_NAMES[code]: report.lengths_of(rows) for code, rows in parts.items() if len(rows)}

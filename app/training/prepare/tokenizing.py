@@ -15,7 +15,7 @@ from app.training.data.example import TRAIN, Example
 from app.training.data.files import Source
 from app.training.data.scan import DataFiles, Scan
 from app.wire.trainer import TrainSpec
-from app.wording import counted
+from app.wording import quantity
 
 _BATCH = 512  # the number of rows in a batch
 _TOKENIZER_CHARACTERS = 50_000_000  # more text than this does not improve a tokenizer
@@ -71,7 +71,7 @@ def choose_tokenizer(
 
 def describe_input(base: BaseCheckpoint) -> str:
     """Describe the input that a base version expects, for an error message."""
-    return "text" if base.config.input == "tokens" else f"{counted(base.config.features, 'feature')} per step"
+    return "text" if base.config.input == "tokens" else f"{quantity(base.config.features, 'feature')} per step"
 
 
 def end_ids(tokenizer: Tokenizer) -> list[int]:

@@ -14,11 +14,11 @@ from app.training.prepare.dataset import Facts
 from app.training.report import trust
 from app.wire.measurement import shows_calibration_error, too_few, verdict
 from app.wire.trainer import TrainSpec
-from app.wording import counted
+from app.wording import quantity
 from models.config import ModelConfig
 
 _NAMES = {"linear": "Linear model", "transformer": "Transformer"}
-_COUNTED = ("conflicting", "conflicting_values", "duplicates")  # kinds of warnings that are listed as counts
+_COUNTS = ("conflicting", "conflicting_values", "duplicates")  # kinds of warnings that are listed as counts
 _UNUSED = ("ignored_columns", "unused_split")  # kinds of warnings about data that is not used
 _MOST_WARNINGS = 10
 _SHOWN = {  # the metrics with their names in words, as on the console
@@ -69,7 +69,7 @@ def write(
         "",
         f"Seed {spec.seed}; {settled.optimizer} with a peak learning rate of {settled.learning_rate:g} "
         f"({settled.schedule}), batches of {settled.batch_size * settled.accumulation}, {settled.precision}, "
-        f"{counted(settled.threads, 'thread')}. All settings are in `training.json`; the loss curve is in "
+        f"{quantity(settled.threads, 'thread')}. All settings are in `training.json`; the loss curve is in "
         "`results.csv` and `plots/loss.svg`.",
         "",
         "## Limits",
@@ -82,8 +82,14 @@ def write(
 
 
 def _baseline(report: dict[str, Any] | None) -> list[str]:
-    """Return the comparison with the baseline, as a paragraph."""
-    return [f"{report['summary']}. The baseline: {report['description']}.", ""] if report else []
+    """Return the comparison with the baseline, as a paragraph. Shares are in per cent, as in the rest of the card."""
+    if not report:
+        return []
+    summary, comparison = str(report["summary"]), report["comparison"]
+    if comparison["metric"] in _SHARES:
+        for side in ("network", "baseline"):  # the order in the sentence
+            summary = summary.replace(f" {comparison[side]:.3f}", f" {comparison[side]:.1%}", 1)
+    return [f"{summary}. The baseline: {report['description']}.", ""]
 
 
 def _name(config: ModelConfig) -> str:
@@ -117,7 +123,7 @@ def _purpose(facts: Facts) -> str:
     shown = ", ".join(f"`{_plain(label)}`" for label in facts.labels[:50])
     more = f" and {len(facts.labels) - 50} more" if len(facts.labels) > 50 else ""
     one = "one of" if facts.task == "classification" else "any of"
-    return f"The model assigns {one} {counted(len(facts.labels), 'label')} to {kind}: {shown}{more}."
+    return f"The model assigns {one} {quantity(len(facts.labels), 'label')} to {kind}: {shown}{more}."
 
 
 def _table(metrics: dict[str, Any]) -> list[str]:
@@ -156,20 +162,20 @@ def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:
     lines += [f"- {count:,} {name}" for name, count in counts.items() if count]
     if settled.truncated:
         unit = "step" if facts.input == "features" else "token"
-        cut = counted(settled.truncated, "row") + (" was" if settled.truncated == 1 else " were")
-        lines.append(f"- {cut} cut to {counted(settled.config.context_length, unit)}")
+        cut = quantity(settled.truncated, "row") + (" was" if settled.truncated == 1 else " were")
+        lines.append(f"- {cut} cut to {quantity(settled.config.context_length, unit)}")
     return lines
 
 
 def _warnings(facts: Facts) -> list[str]:
     """Return the warnings about the data, except those that `_data` shows as counts and those about unused data."""
-    kept = [text for kind, text in warnings_of(facts.report, facts.task) if kind not in (*_COUNTED, *_UNUSED)]
+    kept = [text for kind, text in warnings_of(facts.report, facts.task) if kind not in (*_COUNTS, *_UNUSED)]
     kept += [remark["message"] for remark in facts.report.get("remarks") or [] if remark["level"] == "warn"]
     if not kept:
         return []
     lines = [f"- {_plain(text, 300)}" for text in kept[:_MOST_WARNINGS]]
     if (more := len(kept) - _MOST_WARNINGS) > 0:
-        lines.append(f"- {counted(more, 'more warning')}, which {'is' if more == 1 else 'are'} in `training.json`")
+        lines.append(f"- {quantity(more, 'more warning')}, which {'is' if more == 1 else 'are'} in `training.json`")
     return ["", "Warnings about the data:", "", *lines]
 
 

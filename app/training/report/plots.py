@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from app.checkpoint.calibration import Calibration, Reliability
 from app.wire.measurement import shows_calibration_error
-from app.wording import counted
+from app.wording import quantity
 
 NAMED_LABELS, COUNTED_LABELS = 40, 15  # maximum numbers of labels for a confusion matrix with names, and with counts
 _INK, _QUIET = "#1f5fbf", "#d9822b"
@@ -112,7 +112,7 @@ def _confusion(part: dict[str, Any], name: str) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(name if names else f"{name}, {counted(len(labels), 'label')} in the order of labels.json")
+    axes.set_title(name if names else f"{name}, {quantity(len(labels), 'label')} in the order of labels.json")
     if len(labels) <= COUNTED_LABELS:
         for y, row in enumerate(rows):
             for x, n in enumerate(row):

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.checkpoint.calibration import CROSS_FITTED, Calibration
 from app.wire.measurement import shows_calibration_error
-from app.wording import counted
+from app.wording import quantity
 
 _RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
@@ -23,7 +23,7 @@ def summary(calibration: Calibration, *, selects: bool) -> str:
     noise = "" if shows_calibration_error(calibration.rows) else "; too few rows to measure the calibration error"
     what = f"scale {calibration.scale[0]:.3g}" if len(calibration.scale) == 1 else "a scale per label"
     bias = ", with a bias per label" if calibration.bias else ""
-    errors = f"; expected calibration error {calibration.before.ece:.3f} before, {calibration.after.ece:.3f} after"
+    errors = f"; expected calibration error {calibration.before.ece:.1%} before, {calibration.after.ece:.1%} after"
     return f"probabilities calibrated on {rows}, {method}: {what}{bias}{noise or errors}"
 
 
@@ -67,7 +67,7 @@ def _risks(calibration: Calibration) -> list[str]:
     levels = {risk: calibration.level(risk) for risk in _RISKS}
     attainable = {risk: level for risk, level in levels.items() if level is not None}
     if not attainable:
-        rows = counted(calibration.rows, "row")
+        rows = quantity(calibration.rows, "row")
         return [
             f"{rows} are too few, or contain too many errors, to guarantee an error rate of {_RISKS[-1]:.0%} or less."
         ]

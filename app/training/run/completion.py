@@ -25,7 +25,7 @@ from app.training.report import card, errors, export, probes, results, trust
 from app.training.report.weights import restore
 from app.wire.probes import encode
 from app.wire.trainer import Done, Metrics, Phase, TrainSpec
-from app.wording import counted
+from app.wording import quantity
 from models.tasks import LanguageModel
 
 RESULTS, ERRORS, PROBES = "results.csv", "errors.npy", "probes.msgpack"
@@ -168,7 +168,7 @@ def _calibrate(training: Training, validation: OutputsAndTargets, events: Events
     """Calibrate the network and emit a note about it. Returns None if rows are too few or outputs are not finite."""
     step, rows = training.progress.best_step, held_out_rows(training, validation)
     if rows is None or len(rows.targets) < calibrate.FEWEST:
-        count = counted(0 if rows is None else len(rows.targets), "held-out row")
+        count = quantity(0 if rows is None else len(rows.targets), "held-out row")
         message = (
             f"the probabilities are not calibrated: this requires {calibrate.FEWEST} held-out rows; there are {count}"
         )

@@ -17,7 +17,7 @@ from app.training import base
 from app.training.base import BaseCheckpoint
 from app.training.events import Events
 from app.training.loop.remaining import CLOSING, EvaluationWork, evaluations_between, size_of
-from app.training.loop.timing import Timings, time_training, tokens_per_step
+from app.training.loop.timing import BUDGET, Timings, time_training, tokens_per_step
 from app.training.plan import config, reasons, trials
 from app.training.plan.config import Settled, settle
 from app.training.plan.memory import MemoryEstimate, check_memory, estimate_memory
@@ -50,6 +50,7 @@ class EstimateSession(Session):
     ) -> None:
         super().__init__(run, events, stopping, machine)
         self._started, self._loading = started, time.monotonic() - started
+        self._budget = BUDGET  # seconds for the timed steps of one kind; several runs share it
         self._frequencies = 0.0  # estimated seconds to measure document frequencies on all rows
 
     def _work(self) -> Estimated:
@@ -65,22 +66,14 @@ class EstimateSession(Session):
             limit = self.machine.memory_limit(settled.device)
             check_memory(settled, estimate_memory(settled, dataset), limit)
         opening.announce(self.events, dataset, planned[0][1])
+        self.events.emit(Estimated(_estimate(dataset, [], 0.0)))  # the data, before the time is known
         first, before = self._before(dataset, planned)
+        self._budget = BUDGET / len(planned)
         plans = [
             self._timed(spec, settled, dataset, base_checkpoint, seconds)
             for (spec, settled), seconds in zip(planned, before, strict=True)
         ]
-        return Estimated(
-            Estimate(
-                task=dataset.facts.task,
-                data=_summary(dataset),
-                vocab_size=dataset.facts.vocab_size or None,
-                plans=plans,
-                parameters=max(plan.parameters for plan in plans),
-                memory=max(plan.memory.total for plan in plans),
-                seconds=first + sum(plan.seconds.total for plan in plans),
-            )
-        )
+        return Estimated(_estimate(dataset, plans, first))
 
     def _before(self, dataset: Dataset, planned: list[tuple[TrainSpec, Settled]]) -> tuple[float, list[float]]:
         """Return how many seconds it takes to plan the trials of an auto job, and to get each run to its first step.
@@ -122,7 +115,7 @@ class EstimateSession(Session):
         timed = replace(settled, eval_rows=None)
         self._frequencies = 0.0
         training = self._training(timed, replace(dataset, validation=held_out), base_checkpoint)
-        timings = time_training(training)
+        timings = time_training(training, self._budget)
         seconds = _seconds(settled, dataset, timings, size_of(held_out), before + self._frequencies)
         per_step = tokens_per_step(training)
         memory = estimate_memory(settled, dataset)
@@ -135,6 +128,19 @@ class EstimateSession(Session):
         measure_frequencies(branch, dataset, settled.config.context_length, self._check_stop, FREQUENCY_ROWS)
         spent = time.monotonic() - began
         self._frequencies = spent * min(rows, MEASURED_ROWS) / min(rows, FREQUENCY_ROWS)
+
+
+def _estimate(dataset: Dataset, plans: list[TrainingPlan], first: float) -> Estimate:
+    """Return the estimate for these runs. `first` is the time before the first of them, in seconds."""
+    return Estimate(
+        task=dataset.facts.task,
+        data=_summary(dataset),
+        vocab_size=dataset.facts.vocab_size or None,
+        plans=plans,
+        parameters=max((plan.parameters for plan in plans), default=0),
+        memory=max((plan.memory.total for plan in plans), default=0),
+        seconds=first + sum(plan.seconds.total for plan in plans),
+    )
 
 
 def _seconds(settled: Settled, dataset: Dataset, timings: Timings, timed: int, before: float) -> EstimatedSeconds:

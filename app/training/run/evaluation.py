@@ -36,7 +36,7 @@ from app.training.prepare.dataset import Rows
 from app.training.run import opening
 from app.training.run.preparation import Machine
 from app.wire.trainer import Broke, Evaluated, EvaluationSpec, Phase, Stopped, TrainEvent, TrainFailed
-from app.wording import counted
+from app.wording import quantity
 
 log = logging.getLogger(__name__)
 SPEC = "evaluation.json"
@@ -146,7 +146,7 @@ class EvaluationSession:
         rows = len(held_out.data) if isinstance(held_out.data, Rows) else held_out.data.characters
         unit = "row" if isinstance(held_out.data, Rows) else "character"
         marked = f", the {held_out.split} rows of the file" if held_out.split else ""
-        self.events.note("data_report", 0, f"data: {counted(rows, unit)}{marked}", rows=rows, split=held_out.split)
+        self.events.note("data_report", 0, f"data: {quantity(rows, unit)}{marked}", rows=rows, split=held_out.split)
         if unknown := held_out.labels[len(version.labels) :]:
             message = f"the version does not have these labels, so their rows count as wrong: {', '.join(unknown[:20])}"
             message += spelling_advice(unknown, version.labels)

@@ -11,7 +11,7 @@ from app.training.events import Events
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Rows
 from app.wire.measurement import consequences, too_few
-from app.wording import counted
+from app.wording import quantity
 
 
 def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
@@ -52,13 +52,13 @@ def announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
 
 def _summary(settled: Settled) -> str:
     model = settled.config
-    size = f"{counted(model.layers, 'layer')} of {model.width}, " if model.architecture != "linear" else ""
+    size = f"{quantity(model.layers, 'layer')} of {model.width}, " if model.architecture != "linear" else ""
     branch = f"{model.ngram_buckets:,} buckets for n-grams, " if model.ngram_buckets else ""
-    end = counted(settled.total_steps, "step") if settled.total_steps else f"{settled.max_seconds:g} seconds"
+    end = quantity(settled.total_steps, "step") if settled.total_steps else f"{settled.max_seconds:g} seconds"
     return (
         f"{model.architecture}: {size}context {model.context_length}, {branch}"
         f"{end} of {settled.batch_size * settled.accumulation}, learning rate {settled.learning_rate:g}, "
-        f"{counted(settled.threads, 'thread')}, {settled.precision}"
+        f"{quantity(settled.threads, 'thread')}, {settled.precision}"
     )
 
 
@@ -70,7 +70,7 @@ def _long_rows(dataset: Dataset, settled: Settled) -> str:
     unit = "steps" if settled.config.input == "features" else "tokens"
     share = cut / len(train)
     return (
-        f"{counted(cut, 'training row')} ({share:.1%}) {'is' if cut == 1 else 'are'} longer than {limit} {unit}; "
+        f"{quantity(cut, 'training row')} ({share:.1%}) {'is' if cut == 1 else 'are'} longer than {limit} {unit}; "
         f"training reads only the beginning, but evaluations read up to {context}; training.context_length sets "
         "one limit for both"
     )
@@ -82,7 +82,7 @@ def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]
     if settled.truncated:
         unit = "steps" if settled.config.input == "features" else "tokens"
         verb = "is" if settled.truncated == 1 else "are"
-        message = f"{counted(settled.truncated, 'row')} {verb} cut to {settled.config.context_length} {unit}"
+        message = f"{quantity(settled.truncated, 'row')} {verb} cut to {settled.config.context_length} {unit}"
         warnings.append(("truncated", message))
     if settled.max_seconds:
         message = "with max_seconds, training stops after a fixed time, so equal requests may produce different weights"

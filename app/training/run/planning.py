@@ -16,7 +16,7 @@ from app.training.run import opening
 from app.training.run.baseline import fit_baseline
 from app.training.run.preparation import Machine, load_or_prepare
 from app.wire.trainer import Planned, PlannedTrial, TrainSpec
-from app.wording import counted
+from app.wording import quantity
 
 
 def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, check: Callable[[], None]) -> Planned:
@@ -52,4 +52,4 @@ def _summary(planned: list[PlannedTrial]) -> str:
         f"{trial.model} with {trial.parameters:,} parameters" + (f" for {trial.steps:,} steps" if trial.steps else "")
         for trial in planned
     ]
-    return f"{counted(len(planned), 'trial')}: {'; '.join(sizes)}"
+    return f"{quantity(len(planned), 'trial')}: {'; '.join(sizes)}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.training.run import limits
+from app.training.run import limits, sandbox
 
 MEMORY = 2**30  # the maximum memory of the program, in bytes
 PROCESSOR_SECONDS = 10
@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(["--", *(sys.argv[1:] if arguments is None else arguments)])
     limits.confine(MEMORY, PROCESSOR_SECONDS)
     limits.limit_memory(MEMORY)
+    sandbox.enter(options.file.parent)
     from app.training.data.preview import read  # loads numpy, which starts threads; the limits must be set before
 
     sys.stdout.buffer.write(msgspec.json.encode(read(options.file, options.name, options.format or None)))

@@ -71,4 +71,4 @@ def test_a_large_reply_is_built_in_a_thread(api: Api, shelf: Shelf, monkeypatch:
         reply = client.post(path, json=DIALECTS[path](["a", "b"]))
     assert reply.status_code == 200, reply.text
     assert on_the_loop == [False, False]
-    assert LABELS[-1] in reply.text or path.startswith("/v2")  # /v2 sends no labels
+    assert LABELS[-1] in reply.text or path.startswith("/v2")  # /v2 does not send labels

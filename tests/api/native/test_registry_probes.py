@@ -57,8 +57,8 @@ def test_long_probes_count_towards_the_limit_on_waiting_input(api: Api, shelf: S
     shelf.classifier()
     readers = api.services.inference._readers
     with api.client() as client:
-        readers.held = readers.room
+        readers.load = readers.room
         refused = client.put(PATH, json={"input": ["long " * 1000]})
         assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
-        readers.held = 0
+        readers.load = 0
         assert client.put(PATH, json={"input": ["long " * 1000]}).status_code == 200

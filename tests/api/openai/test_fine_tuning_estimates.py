@@ -58,6 +58,28 @@ def test_a_dry_run_answers_and_queues_nothing(client: httpx.Client, settings: Se
     assert list((settings.scratch_dir / "estimates").iterdir()) == []
 
 
+def test_a_stream_has_the_report_on_the_data_before_the_estimate(client: httpx.Client, settings: Settings) -> None:
+    body = {"model": "gru", "training_file": upload(client, table(80)), "training": SMALL}
+    parameters = {"dry_run": "true", "stream": "true"}
+    reply = client.post("/v1/fine_tuning/jobs", params=parameters, json=body)
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "text/event-stream; charset=utf-8"), reply.text
+    *events, done, rest = reply.text.split("\n\n")
+    assert (done, rest) == ("data: [DONE]", "")
+    kinds, values = zip(*(event.removeprefix("event: ").split("\ndata: ") for event in events), strict=True)
+    data, estimate = (msgspec.json.decode(value, type=JobEstimate) for value in values)
+    assert kinds == ("data", "estimate") and estimate.plans and estimate.seconds > 0
+    assert (data.plans, data.seconds) == ([], 0.0)
+    assert (data.task, data.data, data.report, data.notes) == (
+        estimate.task,
+        estimate.data,
+        estimate.report,
+        estimate.notes,
+    )
+    few = client.post("/v1/fine_tuning/jobs", params=parameters, json=body | {"training_file": "file-missing"})
+    assert (few.status_code, few.json()["error"]["param"]) == (400, "training_file")
+    assert list((settings.scratch_dir / "estimates").iterdir()) == []
+
+
 def test_faults_of_the_data_and_the_settings_are_refused(client: httpx.Client) -> None:
     def error(reply: httpx.Response) -> dict[str, Any]:
         assert reply.status_code == 400, reply.text

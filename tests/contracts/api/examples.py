@@ -27,7 +27,7 @@ CONVERSATIONS = (
     "/api/chat",
     "/models/{name}/v1/chat/completions",
 )  # their examples need a version that no demo trains
-UNNAMED = {  # routes whose path and body name no model -> the model of their examples
+UNNAMED = {  # routes whose path and body do not name a model -> the model of their examples
     **dict.fromkeys(("/predict", "/embed", "/similarity", "/info"), MOOD),
     **dict.fromkeys(("/generate", "/generate_stream"), TALE),
 }

@@ -91,14 +91,14 @@ class TestLongInput:
         monkeypatch.setattr(service, "prepare", wait_then_prepare)
         body = {"model": "mood", "input": "x" * 9000, "truncate_prompt_tokens": -1}
         leaver = leave_after_sending(api, "/v1/classify", body)
-        wait_until(lambda: readers.held == 9000)
+        wait_until(lambda: readers.load == 9000)
         assert begun.wait(30)
         leaver.close()  # a thread is already processing its input, which counts until the thread is done
         calls = [Call(lambda: post(api, "/v1/classify", body)) for _ in range(3)]
-        wait_until(lambda: readers.held == 36_000)
+        wait_until(lambda: readers.load == 36_000)
         refused = post(api, "/v1/classify", body)
         assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
         go.set()
         assert [call.result().status_code for call in calls] == [200, 200, 200]
-        wait_until(lambda: readers.held == 0)
+        wait_until(lambda: readers.load == 0)
         assert post(api, "/v1/classify", body).status_code == 200

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from app.training.run.evaluation import EvaluationSession
@@ -115,6 +116,13 @@ def test_predictions_and_mistakes_have_their_texts(versions: dict[str, Path], tm
     wrong.sort(key=lambda row: float(row[f"probability_{row['label']}"]))
     assert [mistake["where"] for mistake in report["mistakes"]] == [row["row"] for row in wrong]
     assert report["mistakes"][0]["text"] == wrong[0]["text"]
+    assert report["mistakes"][0]["score"] == pytest.approx(float(wrong[0]["probability"]), abs=1e-5)
+    calibration = json.loads((versions["gru"] / "calibration.json").read_text())
+    scores = [level["score"] for level in calibration["risk"]]
+    answered = [np.mean([float(row["probability"]) >= score for row in rows]) for score in scores]
+    assert [(each["score"], each["answered"]) for each in report["thresholds"]] == list(
+        zip(scores, answered, strict=True)
+    )
     assert report["metrics"]["accuracy"] == pytest.approx(1 - len(wrong) / 3)
 
 

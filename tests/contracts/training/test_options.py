@@ -51,7 +51,7 @@ BY_THE_PROGRAM = {"threads", "deterministic"}  # set for the whole process
 IN_FINE_TUNING = {"head_only", "lora"}  # tests/contracts/training/test_fine_tuning.py, test_low_rank.py
 OF_THE_DATA = {"encoding", "skip_bad_rows"}  # tests/training/data/test_encoding.py, test_faults.py
 OF_THE_RUN = {"baseline"}  # tests/contracts/training/test_baseline.py
-SAME_WEIGHTS = {"eval_every"}  # evaluations change no weights
+SAME_WEIGHTS = {"eval_every"}  # evaluations do not change weights
 
 
 def test_every_option_has_a_case() -> None:

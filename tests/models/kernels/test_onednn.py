@@ -16,7 +16,7 @@ from tests.models.configurations import batch, generator, generators
 CALLS = ((3, 1, 0, 2), (1, 1, 1, 1), (1, 0, 1, 0), (0, 0, 5, 1), (1, 1, 1, 1))  # chunks, steps, rows left out
 
 pytestmark = pytest.mark.skipif(
-    not onednn.supports(torch.device("cpu"), torch.float32), reason="oneDNN packs no matrices on this processor"
+    not onednn.supports(torch.device("cpu"), torch.float32), reason="oneDNN does not pack matrices on this processor"
 )
 
 

@@ -1,4 +1,4 @@
-"""Rows from which the tokenizer makes no tokens are reported."""
+"""Rows whose texts the tokenizer converts to zero tokens are reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SMALL = {"width": 16, "layers": 1, "max_steps": 2, "batch_size": 16}
 
 
 def skip_texts(monkeypatch: pytest.MonkeyPatch, beginning: str) -> None:
-    """Let the tokenizer return no tokens for texts with this beginning, as tokenizers of imported versions may."""
+    """Let the tokenizer return zero tokens for texts with this beginning, as tokenizers of imported versions may."""
     encode = Tokenizer.encode_batch
     monkeypatch.setattr(
         Tokenizer,

@@ -21,7 +21,7 @@ def made(rows: int = 1000, method: str = CROSS_FITTED, **changes: Any) -> Calibr
 def test_the_errors_are_shown_if_there_are_enough_rows() -> None:
     assert summary(made(), selects=True) == (
         "probabilities calibrated on 1,000 held-out rows, each scored by the checkpoint that is best on the other "
-        "folds of these rows: scale 0.8; expected calibration error 0.104 before, 0.021 after"
+        "folds of these rows: scale 0.8; expected calibration error 10.4% before, 2.1% after"
     )
     few = summary(made(rows=95), selects=True)
     assert few.endswith("scale 0.8; too few rows to measure the calibration error") and "0.104" not in few
