@@ -281,6 +281,7 @@ def test_open_requests_finish_with_the_network_with_which_they_began(tmp_path: P
     engine.load(two)
     engine.host.receive(b.PEER, generate(one, "new", [1, 2, 3], max_tokens=20, ignore_eos=True))
     assert engine.host.versions[one.digest] is not merged and merged.busy
+    assert engine.host.loading._replaced == [merged]
     engine.run()
     assert engine.replies.tokens("old") == engine.replies.tokens("new") == expected
     assert not engine.host.loading._replaced
