@@ -117,6 +117,8 @@ def _warn_of_lists(column: LabelColumn) -> None:
         message = f"labels such as {texts} look like several labels, but cannot be read as such, so each cell is read "
         message += f"as one label; for several labels per row, {LABEL_FORMS}, and set task to multilabel"
         column.remark("unreadable_lists", message, unreadable, "warn")
+    if column.has_amounts:  # the commas in 266,70 do not separate labels
+        return
     for delimiter, name in {"|": "'|'", **_DELIMITERS}.items():
         joined = [index for index in _joined(column, delimiter) if index not in {*lists, *unreadable}]
         if not joined:

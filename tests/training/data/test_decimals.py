@@ -70,9 +70,10 @@ def test_the_other_numbers_of_a_column_show_what_its_marks_mean(
 @pytest.mark.parametrize(
     ("cells", "expected", "kind", "reason"),
     [
-        (["1.200", "12,50", "7,25"], [1200, 12.5, 7.25], "grouped_points", "'1.200' is 1200, because there are numbers like '12,50'"),
-        (["1,200", "12.50", "7.25"], [1200, 12.5, 7.25], "grouped_commas", "'1,200' is 1200, because there are numbers like '12.50'"),
-        (["7", "0,5", "-2.500", "12.000"], [7, 0.5, -2500, 12000], "grouped_points", "2 numbers are read with the point as"),
+        (["1.200", "12,50", "7,25"], [1200, 12.5, 7.25], "grouped_points", "'1.200' is 1200, because there are"),
+        (["1.200", "12,50", "7,25"], [1200, 12.5, 7.25], "grouped_points", "because there are numbers like '12,50'"),
+        (["1,200", "12.50", "7.25"], [1200, 12.5, 7.25], "grouped_commas", "because there are numbers like '12.50'"),
+        (["7", "0,5", "-2.500", "12.000"], [7, 0.5, -2500, 12000], "grouped_points", "2 numbers are read with"),
     ],
 )  # fmt: skip
 def test_separators_that_are_not_the_decimal_mark_of_the_other_numbers_are_told(
