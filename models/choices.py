@@ -25,6 +25,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "input_activation": ACTIVATIONS,
     "output_norm": ("none", "steps", "pooled"),
     "output_activation": ACTIVATIONS,
+    "pooling_input_activation": ACTIVATIONS,
     "pooling_activation": ACTIVATIONS,
     "head_activation": ACTIVATIONS,
 }
@@ -41,7 +42,7 @@ FEWEST_BUCKETS, LONGEST_NGRAM = 16, 8
 # the files of configurations that do not use it.
 OPTIONAL = (
     "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
-    "head_activation", "input_norm", "token_types", "separator_id",
+    "pooling_input_activation", "head_activation", "input_norm", "token_types", "separator_id",
     "head_width", "qk_norm", "qkv_bias", "rotary_base", "rotary_scaling", "rotary_skip",
     "norm_bias", "first_norm", "attention_window", "global_every", "local_rotary_base", "head_norm",
     "ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens",

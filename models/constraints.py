@@ -137,6 +137,8 @@ def _check_pooling(config: ConfigFields) -> None:
         )
     if config.pooling_width and config.pooling != "attention":
         raise ConfigError("pooling_width", "must be 0 unless pooling is attention")
+    if config.pooling_input_activation != "none" and config.pooling != "attention":
+        raise ConfigError("pooling_input_activation", "must be none unless pooling is attention")
 
 
 def _check_vectors(config: ConfigFields) -> None:
@@ -153,7 +155,8 @@ def _check_vectors(config: ConfigFields) -> None:
 def _check_vocabulary_head(config: ConfigFields) -> None:
     if config.output_norm == "pooled":
         raise ConfigError("output_norm", "must be 'steps' or 'none' for generation, which has no pooled vector")
-    for name, empty in (("output_activation", "none"), ("pooling_width", 0), ("head_widths", ()), ("head_norm", False)):
+    parts = {"output_activation": "none", "pooling_width": 0, "pooling_input_activation": "none"}
+    for name, empty in (parts | {"head_widths": (), "head_norm": False}).items():
         if getattr(config, name) != empty:
             raise ConfigError(name, f"must be {empty if empty != () else 'empty'} for generation")
 

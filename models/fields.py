@@ -25,8 +25,9 @@ class ConfigFields:
     Fields in the last group are for imported networks. `input_activation` is applied after the projection of numeric
     steps. `output_norm` is a LayerNorm applied either to the body's vector at every step or to the pooled vector.
     `output_activation` is applied to the pooled vector after `output_norm`. `pooling_width` is the width of the hidden
-    layer that scores steps for attention pooling (0: no hidden layer). `head_widths` are the widths of all head layers
-    except the last. `input_norm` is a norm after the sum of embeddings and positions, before the first layer.
+    layer that scores steps for attention pooling (0: no hidden layer). `pooling_input_activation` is applied to the
+    steps that attention pooling scores, but not to the steps that it sums. `head_widths` are the widths of all head
+    layers except the last. `input_norm` is a norm after the sum of embeddings and positions, before the first layer.
     `token_types` is the number of learned vectors that mark the parts of an input, such as the two texts of a pair (0:
     none); a token's part is the number of `separator_id` tokens before it.
 
@@ -84,6 +85,7 @@ class ConfigFields:
     output_norm: str = "none"
     output_activation: str = "none"
     pooling_width: int = 0
+    pooling_input_activation: str = "none"
     pooling_activation: str = "tanh"
     head_widths: tuple[int, ...] = ()
     head_activation: str = "relu"

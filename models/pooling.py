@@ -19,7 +19,8 @@ class Pooling(nn.Module):
     - `mean`, `max`: the mean or the maximum over the steps, separately for each dimension.
     - `attention`: a weighted mean. The weights are a softmax over the scores of the steps. A learned query scores each
       step's vector or, with `pooling_width`, the output of a hidden layer that reads this vector (Yang et al., 2016,
-      section 2.2).
+      section 2.2). `pooling_input_activation` is applied to the vector before it is scored (tanh in Zhou et al., 2016,
+      section 3.3).
     """
 
     def __init__(self, config: ModelConfig, width: int) -> None:
@@ -28,6 +29,7 @@ class Pooling(nn.Module):
         self.halves = config.bidirectional and config.recurrent and self.kind == "last"
         attends = self.kind == "attention"
         self.hidden = nn.Linear(width, config.pooling_width) if attends and config.pooling_width else None
+        self.input_activation = ACTIVATIONS[config.pooling_input_activation]
         self.activation = ACTIVATIONS[config.pooling_activation]
         self.query = nn.Linear(config.pooling_width or width, 1, bias=False) if attends else None
 
@@ -44,7 +46,8 @@ class Pooling(nn.Module):
         padding_BT1 = _padding(hidden_BTD, lengths_B.clamp(min=1))
         if self.query is None:
             return hidden_BTD.masked_fill(padding_BT1, float("-inf")).amax(1)
-        read_BTA = hidden_BTD if self.hidden is None else self.activation(self.hidden(hidden_BTD))
+        read_BTA = self.input_activation(hidden_BTD)
+        read_BTA = read_BTA if self.hidden is None else self.activation(self.hidden(read_BTA))
         weights_BT1: Tensor = self.query(read_BTA).masked_fill(padding_BT1, float("-inf")).softmax(1)
         return (weights_BT1 * hidden_BTD).sum(1)
 

@@ -43,7 +43,9 @@ class TensorEntry:
 
 
 def read_header(path: Path, *, any_metadata: bool = False) -> dict[str, TensorEntry]:
-    """Read the tensors in a file's header, by name. Raises CheckpointInvalid unless the tensors fill the file exactly.
+    """Read the descriptions of the tensors from a file's header, keyed by tensor name.
+
+    Raises CheckpointInvalid unless the tensors fill the file exactly.
 
     With `any_metadata`, other programs' metadata is ignored instead of being rejected.
     """

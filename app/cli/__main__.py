@@ -179,7 +179,7 @@ def options_of(arguments: Sequence[str]) -> set[str]:
 def fail(error: OstinatoError, status: int, arguments: Sequence[str]) -> NoReturn:
     """Print the error and exit with `status`.
 
-    If the message does not name the option that caused the error, the message is preceded by the option.
+    If the message does not name the option that caused the error, the option is put in front of it.
     """
     options = options_of(arguments)
     message = leading_option(error.message, error.param or "", options)

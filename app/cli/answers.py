@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from app.client import Client
 
 INPUT = re.compile(r"\binput\[(\d+)\]")  # how the service's messages refer to a text of the request
-NUMBERS = "reads numbers as"  # part of the service's error message for a text sent to a version that reads numbers
+NUMBERS = "expects numbers in the form"  # in the error for a text that is sent to a version that reads numbers
 CHUNK = 256  # maximum number of texts in one request
 
 

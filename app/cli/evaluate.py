@@ -10,7 +10,7 @@ import typer
 
 from app.cli.data import as_regular_files, check_evaluation
 from app.cli.export import check_target, save
-from app.cli.follow import follow
+from app.cli.follow import follow, queued
 from app.cli.options import collect, with_fields
 from app.cli.outcome import failure
 from app.cli.output import Json, connect, print_json, table, warn
@@ -81,7 +81,7 @@ def evaluate(
     if as_json:
         print_json(job)
     elif not wait:
-        print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
+        print(queued(job))
     else:
         print_report(job)
     if wait and job["status"] != "succeeded":

@@ -51,6 +51,18 @@ def path_of(job_id: str) -> str:
     return f"{root}/{job_id}"
 
 
+def jobs_ahead(count: int) -> str:
+    """The beginning of a sentence: "1 job is ahead" or "3 jobs are ahead"."""
+    return f"{quantity(count, 'job')} {'is' if count == 1 else 'are'} ahead"
+
+
+def queued(job: dict[str, Any]) -> str:
+    """Describe a job that was queued, its place in the queue, and the command that follows it."""
+    before = job.get("jobs_before")
+    place = f"; {jobs_ahead(before)} of it" if before else ""
+    return f"{job['id']} is queued{place}; follow it with: ostinato jobs follow {job['id']}"
+
+
 class Follower:
     """A job's state as last reported by the service, and its training losses so far."""
 
@@ -97,7 +109,7 @@ class Follower:
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""
-        return f"waiting: {quantity(before, 'job')} {'is' if before == 1 else 'are'} ahead of this one"
+        return f"waiting: {jobs_ahead(before)} of this one"
 
     @property
     def trial(self) -> str:

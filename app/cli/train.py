@@ -11,7 +11,7 @@ import typer
 
 from app.cli.data import as_regular_files, check_data
 from app.cli.estimate import show_estimate
-from app.cli.follow import follow
+from app.cli.follow import follow, queued
 from app.cli.options import collect, with_fields
 from app.cli.outcome import conclude
 from app.cli.output import Json, connect, print_json
@@ -116,7 +116,7 @@ def _start(client: Client, request: dict[str, Any], wait: bool, as_json: bool, p
     elif as_json:
         print_json(job)
     else:
-        print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
+        print(queued(job))
 
 
 def _is_id(path: Path) -> bool:

@@ -29,8 +29,8 @@ ENDLESS = 2**31  # represents the unlimited context of a recurrent network
 class LoadedVersion:
     """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
-    Every version except a linear model can compute embeddings. A version may also score sequences or generate text.
-    `counters` are the counters of this version.
+    All versions except those of linear models can compute embeddings. A version may also score sequences or generate
+    text. `counters` are the counters of this version.
     """
 
     loaded: LoadedNetwork

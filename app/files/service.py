@@ -214,7 +214,7 @@ def check_expiry(seconds: int, param: str) -> None:
 
 
 def check_purpose(purpose: str) -> None:
-    """Raise InvalidRequest unless `purpose` is a purpose with which files may be uploaded."""
+    """Raise InvalidRequest unless files may be uploaded for `purpose`."""
     if purpose not in PURPOSES:
         message = f"{purpose[:60]!a} is not a valid purpose; use fine-tune for a data set, or {listed(PURPOSES[1:])}"
         raise InvalidRequest(message, param="purpose")

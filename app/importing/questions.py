@@ -10,9 +10,9 @@ from app.errors import InvalidRequest, did_you_mean
 FIELDS = (
     "activation", "adapter", "around", "batch_norm", "batch_norm_eps", "context_length", "embedding_scale",
     "final_activation", "first_id", "head_activation", "heads", "ignore", "input", "input_activation", "labels",
-    "layers",
-    "lowercase", "mask", "nonlinearity", "norm", "norm_eps", "norm_first", "output_activation", "padding",
-    "pooling", "pooling_activation", "positions", "split", "stack", "task", "template", "unknown", "weights",
+    "layers", "lowercase", "mask", "nonlinearity", "norm", "norm_eps", "norm_first", "output_activation", "padding",
+    "pooling", "pooling_activation", "pooling_input_activation", "positions", "split", "stack", "task", "template",
+    "unknown", "weights",
 )  # fmt: skip
 
 

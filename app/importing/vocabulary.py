@@ -12,7 +12,7 @@ import tokenizers
 from tokenizers import models, processors
 
 from app import strict_json
-from app.errors import InvalidRequest
+from app.importing.contradictions import VocabularyInvalid, check_contradictions
 from app.importing.extras import VOCABULARIES, find
 from app.importing.keras_texts import is_keras_tokenizer, keras_tokenizer
 from app.importing.questions import Answers, Question
@@ -32,12 +32,6 @@ AROUND = (
 SPECIAL = {*(name for names in NAMES.values() for name in names), *UNKNOWN, *AROUND}
 PIECES = {"##": "a WordPiece tokenizer", "Ġ": "a byte-level BPE tokenizer", "▁": "a SentencePiece tokenizer"}
 GAP = "…"  # placeholder for the text in the user's answer to the question `around`
-
-
-class VocabularyInvalid(InvalidRequest):
-    """The vocabulary file cannot be read or does not match the network."""
-
-    code = "invalid_vocabulary"
 
 
 def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
@@ -77,8 +71,11 @@ def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Toke
 
 
 def _accept(answers: Answers, field: str, value: str, reason: str) -> None:
-    """Raise VocabularyInvalid if the user's answer for `field`, if any, is not `value`, the only possible one."""
-    if (answer := answers.get(field)) not in (None, value):
+    """Record `value`, the only possible answer for `field`. Raises VocabularyInvalid for another answer."""
+    answer = answers.get(field)
+    if answer is None:
+        answers.assumed.append(f"{field}={value}: {reason}")
+    elif answer != value:
         raise VocabularyInvalid(f"{field}={answer}: must be {value} or left out, because {reason}", param=field)
 
 
@@ -214,31 +211,8 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
         _accept(answers, "around", "none", "the vocabulary has no tokens such as <s>")
     tokenizer = Tokenizer(native.to_str())
     if not answers.open:
-        _check_reach(tokenizer, ordinary, words, answers)
+        check_contradictions(tokenizer, ordinary, words, answers)
     return tokenizer
-
-
-def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Record how many words our splitting can never produce. The original program probably splits texts differently.
-
-    Raises VocabularyInvalid if more than half of the words in `ordinary` cannot be produced.
-    """
-    candidates = [word for word in ordinary if word]
-    lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]
-    if not lost:
-        return
-    text = f"splitting a text never produces {quantity(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}"
-    if len(lost) > len(candidates) / 2:
-        raise VocabularyInvalid(f"{text}; texts must be split or lowercased in another way", param="split")
-    answers.assumed.append(f"unreachable={len(lost)}: {text}; check how texts are split and lowercased")
-
-
-def _ids(tokenizer: Tokenizer, word: str) -> list[int]:
-    """Return a word's ids without special tokens, or an empty list if the tokenizer rejects the word."""
-    try:
-        return tokenizer.encode_batch([word], special=False)[0]
-    except InvalidRequest:
-        return []
 
 
 def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:

@@ -120,7 +120,8 @@ def _steps(
     place = field if field.endswith("]") else f"{field}[0]"  # even a single sequence is wrapped in a list
     if not isinstance(item, Steps):
         raise InvalidRequest(
-            f"{field}: {version.ref} reads numbers as [[[number]]], with {quantity(width, 'number')} per step",
+            f"{field}: {version.ref} expects numbers in the form [[[number]]], with "
+            f"{quantity(width, 'number')} per step",
             param=field,
         )
     rows = cut(item.rows, field)

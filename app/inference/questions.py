@@ -81,9 +81,9 @@ class QuestionReader:
             return positive
         hint = "" if question.name is None else did_you_mean(question.name, labels[:SEARCHED])
         raise InvalidRequest(
-            f"{question.place} does not specify a label, which is required unless one of the version's two labels is "
-            f"true, yes, 1 or positive; set the question's name to a label of {self.version.ref} ({self._shown()})"
-            f"{hint}",
+            f"{question.place} does not specify a label. A label is required, unless the version has two labels and "
+            f"one of them is 'true', 'yes', '1' or 'positive'; set the question's name to a label of "
+            f"{self.version.ref} ({self._shown()}){hint}",
             code="unknown_label",
             param=question.place,
         )

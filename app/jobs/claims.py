@@ -75,9 +75,9 @@ class JobClaims:
     def claim(
         self, session: Session, worker: str, lease_seconds: float, max_attempts: int, kinds: Collection[str]
     ) -> Job | None:
-        """Claim the oldest of the jobs with the highest priority. Returns None if no job of these kinds can be claimed.
+        """Claim the next of the jobs with the highest priority (see `selection.lock_next`).
 
-        If only batches are claimed, their owners take turns.
+        Returns None if no job of these kinds can be claimed. If only batches are claimed, their owners take turns.
 
         An auto job can be claimed twice: when it is queued, and when all of its trials have ended. A job whose lease
         has expired counts as lost and can be claimed too. If a client has asked to cancel or pause the lost job, it is

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.paging import Page, cut
 from app.db.tables import JobRow
+from app.jobs.queue_order import queue_time, queue_time_of
 from app.jobs.records import BATCH, QUEUED, RUNNING, Job
 
 
@@ -69,7 +70,8 @@ def count_before(session: Session, job: Job) -> int:
 
     An auto job counts once, without its trials. Batches do not count, because they run in a separate lane.
     """
-    earlier = or_(JobRow.created_at < job.created_at, and_(JobRow.created_at == job.created_at, JobRow.id < job.id))
+    own = queue_time_of(job)
+    earlier = or_(queue_time() < own, and_(queue_time() == own, JobRow.id < job.id))
     first = or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, earlier))
     before = or_(JobRow.status == RUNNING, and_(JobRow.status == QUEUED, first))
     return session.scalar(select(func.count()).where(before, _in_queue(), JobRow.id != job.id)) or 0
@@ -83,7 +85,7 @@ def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     """
     if not jobs:
         return {}
-    order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
+    order = (JobRow.priority.desc(), queue_time(), JobRow.id)
     place = (func.row_number().over(order_by=order) - 1).label("place")
     ranked = select(JobRow.id, place).where(JobRow.status == QUEUED, _in_queue()).subquery()
     running = session.scalar(select(func.count()).where(JobRow.status == RUNNING, _in_queue())) or 0

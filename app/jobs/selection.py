@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.db import leases
 from app.db.tables import JobRow
 from app.jobs import trials
+from app.jobs.queue_order import queue_time
 from app.jobs.records import BATCH, QUEUED, RUNNING
 
 
@@ -29,10 +30,10 @@ def claimable(now: float, busy: Collection[str]) -> ColumnElement[bool]:
 def lock_next(session: Session, now: float, kinds: Collection[str], busy: Collection[str]) -> Any:
     """Lock the next job to claim, if any. Return its id, its status, its lease, and whether it has trials.
 
-    Among jobs of the same priority, the oldest is next. If only batches are selected, owners take turns instead, so
-    that many batches of one owner do not delay those of others. The next batch is then the oldest batch of the owner
-    whose latest batch started first. Owners without a started batch come before all others. Batches that have started
-    are continued first.
+    Among jobs of the same priority, the one with the earliest `queue_time` is next. If only batches are selected,
+    owners take turns instead, so that many batches of one owner do not delay those of others. The next batch is then
+    the oldest batch of the owner whose latest batch started first. Owners without a started batch come before all
+    others. Batches that have started are continued first.
     """
     began = (
         select(JobRow.owner, func.max(JobRow.started_at).label("latest"))
@@ -47,7 +48,7 @@ def lock_next(session: Session, now: float, kinds: Collection[str], busy: Collec
     locked = session.scalar(
         (select(JobRow.id).outerjoin(began, began.c.owner == JobRow.owner) if turn else select(JobRow.id))
         .where(JobRow.kind.in_(kinds), claimable(now, busy))
-        .order_by(JobRow.priority.desc(), *turn, JobRow.created_at, func.coalesce(JobRow.trial, 0), JobRow.id)
+        .order_by(JobRow.priority.desc(), *turn, queue_time(), func.coalesce(JobRow.trial, 0), JobRow.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=JobRow)
     )

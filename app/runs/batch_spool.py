@@ -1,8 +1,8 @@
 """The spool of a batch: a file to which the batch program appends each answer once.
 
 A record is one line: a checksum, the index of the request, 1 for a success or 0 for an error, and the line of the
-output file. A program that is killed can leave an incomplete record at the end, which the next program removes; its
-request is then answered again. A complete record is never written again, so no request has two answers. The lock on the
+output file. If a program is killed, it may leave an incomplete last record. The next program removes that record and
+answers the request again. A complete record is never written again, so no request has two answers. The lock on the
 run directory ensures that only one program writes.
 """
 
@@ -101,7 +101,7 @@ class Spool:
         self.answered_indices.add(index)
 
     def sync(self) -> None:
-        """Wait until the answers are on the disk, so that they survive a crash of the machine."""
+        """Wait until the answers are on disk, so that they survive a system crash."""
         os.fsync(self._file)
 
 

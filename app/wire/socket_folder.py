@@ -28,7 +28,7 @@ def check(folder: Path) -> None:
     status = folder.lstat()
     _check_owner(folder, status)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise NotPrivate(f"{folder} must be private, but other users may write to it; run chmod 700 on it")
+        raise NotPrivate(f"{folder} must be private, but other users can write to it; run chmod 700 on it")
 
 
 def _check_owner(folder: Path, status: os.stat_result) -> None:

@@ -87,6 +87,10 @@ def test_an_uploaded_file_is_named_by_its_id(answering: Service, ostinato: Run) 
     done = ostinato("evaluate", "mood", "file-7", "--no-wait")
     assert done.out == "evaljob-1 is queued; follow it with: ostinato jobs follow evaljob-1\n"
     assert answering.sent("POST /v1/evaluations")[0].json == {"model": "mood", "file": "file-7"}
+    status, created = answering.routes["POST /v1/evaluations"]
+    answering.routes["POST /v1/evaluations"] = (status, created | {"jobs_before": 3})
+    done = ostinato("evaluate", "mood", "file-7", "--no-wait")
+    assert "is queued; 3 jobs are ahead of it; follow it with" in done.out
 
 
 def test_json_is_the_ended_evaluation(answering: Service, ostinato: Run) -> None:

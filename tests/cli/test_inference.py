@@ -291,7 +291,7 @@ def test_an_interval_is_shown(service: Service, ostinato: Run) -> None:
 
 
 def test_a_version_that_reads_numbers_is_named_as_the_reason(service: Service, ostinato: Run) -> None:
-    message = "input: meter:1 reads numbers as [[[number]]], with 2 numbers per step"
+    message = "input: meter:1 expects numbers in the form [[[number]]], with 2 numbers per step"
     service.routes["POST /v1/classify"] = (400, {"error": {"message": message}})
     done = ostinato("classify", "-m", "meter", "a fine day")
     assert done.status == 1

@@ -121,6 +121,9 @@ def test_no_wait_prints_how_to_follow(training: Service, ostinato: Run, data: st
     done = ostinato("train", data, "--no-wait")
     assert done.out.splitlines()[-1] == "ftjob-1 is queued; follow it with: ostinato jobs follow ftjob-1"
     assert not training.sent("GET /v1/fine_tuning/jobs/ftjob-1")
+    training.routes["POST /v1/fine_tuning/jobs"] = (200, JOB | {"status": "queued", "jobs_before": 1})
+    last = ostinato("train", data, "--no-wait").out.splitlines()[-1]
+    assert last.startswith("ftjob-1 is queued; 1 job is ahead of it; follow it with")
 
 
 def test_json_is_the_finished_job_alone(training: Service, ostinato: Run, data: str) -> None:

@@ -292,12 +292,12 @@ def test_assumptions_are_returned_and_written_down(tmp_path: Path, vocabulary: P
     source = save(Encoder(bias=False), tmp_path, "x.safetensors")
     fields = {
         "heads": "4", "activation": "relu", "norm_first": "no", "embedding_scale": "no", "pooling": "mean",
-        "labels": "numbers", "lowercase": "no", "split": "whitespace",
+        "labels": "numbers", "lowercase": "yes", "split": "whitespace",
     }  # fmt: skip
     done = convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
     assert _assumed_fields(done.assumed) == [
         "biases=0", "positions=pos.weight", "norm_eps=1e-05", "padding=none",
-        "task=classification", "mask=none", "output_activation=none", "unknown=<unk>",
+        "task=classification", "mask=none", "output_activation=none", "first_id=0", "unknown=<unk>", "around=none",
     ]  # fmt: skip
     assert any("BCEWithLogitsLoss" in line for line in done.assumed)
     card = (tmp_path / "out" / "README.md").read_text()

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from app.errors import InvalidRequest
+from app.importing.contradictions import VocabularyInvalid
 from app.importing.questions import Answers
-from app.importing.vocabulary import VocabularyInvalid, tokenizer_from, tokenizer_of
+from app.importing.vocabulary import tokenizer_from, tokenizer_of
 from app.tokenization.tokenizer import Tokenizer
 from app.tokenization.training import train
 
@@ -99,7 +100,10 @@ def test_damaged_json_is_not_read_as_a_word(tmp_path: Path) -> None:
 def test_rows_without_words_are_noted(tmp_path: Path) -> None:
     answers = Answers(PLAIN | {"unknown": "0"})
     made = tokenizer_from({word: number for number, word in enumerate(WORDS, 1)}, "words", 8, answers)
-    assert answers.assumed[0] == "unused_rows=3: the last rows of the embedding have no word in words"
+    assert answers.assumed[:2] == [
+        "first_id=1: the file determines the ids of all words",
+        "unused_rows=3: the last rows of the embedding have no word in words",
+    ]
     assert made.encode("the bad film") == [1, 0, 2]
     train([], "byte").save(tmp_path / "tokenizer.json")
     answers = Answers({})

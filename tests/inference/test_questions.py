@@ -54,7 +54,9 @@ def test_a_predicate_about_no_label_is_refused() -> None:
     error = refusal(Predicate("questions[0]", "angy"))
     assert (error.param, error.code) == ("questions[0]", "unknown_label")
     assert "'angry', 'calm', 'sad'" in error.message and "did you mean 'angry'?" in error.message
-    assert "two labels is true, yes, 1 or positive" in refusal(Predicate("questions[0]"), ["ham", "spam"]).message
+    assert (
+        "one of them is 'true', 'yes', '1' or 'positive'" in refusal(Predicate("questions[0]"), ["ham", "spam"]).message
+    )
     assert "'label 7', …" in refusal(Predicate("questions[0]"), [f"label {i}" for i in range(99)]).message
 
 

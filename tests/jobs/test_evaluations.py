@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from app.db.tables import JobRow
 from app.errors import InvalidRequest, NotFound
 from app.files.service import Files
 from app.jobs.claims import JobClaims
 from app.jobs.evaluation_request import EvaluationRequest
 from app.jobs.evaluations import Evaluations
+from app.jobs.queue_order import HEAD_START
 from app.jobs.records import EVALUATION, SUCCEEDED
 from app.registry.garbage import load_references
 from app.registry.records import Version
@@ -49,6 +52,25 @@ def test_an_evaluation_is_a_job_of_its_own_kind(evaluations: Evaluations, queue:
     assert claimed.id == job.id
     messages = [event.message for event in evaluations.jobs.events(job.id, OWNER).items]
     assert messages == ["Evaluation started", f"Created evaluation: {job.id}"]
+
+
+def test_an_evaluation_goes_before_training_jobs_of_the_last_day(
+    evaluations: Evaluations, queue: Queue, version: Version
+) -> None:
+    """Evaluations are short. The head start is limited, so that many evaluations cannot stop all training jobs."""
+    old, urgent, later = queue.create(), queue.create(priority=1), queue.create()
+    with queue.database.transaction() as session:
+        session.execute(update(JobRow).where(JobRow.id == old.id).values(created_at=JobRow.created_at - HEAD_START - 9))
+    first, second = (evaluations.create(_request(queue), OWNER) for _ in range(2))
+    expected = [urgent.id, old.id, first.id, second.id, later.id]
+    places = {job.id: jobs.get(job.id, OWNER).jobs_before for jobs, job in (
+        (queue.jobs, urgent), (queue.jobs, old), (evaluations.jobs, first), (evaluations.jobs, second),
+        (queue.jobs, later),
+    )}  # fmt: skip
+    assert places == {id_: place for place, id_ in enumerate(expected)}
+    listed = {job.id: job.jobs_before for jobs in (queue.jobs, evaluations.jobs) for job in jobs.list(OWNER).items}
+    assert listed == places
+    assert [claim(queue).id for _ in expected] == expected
 
 
 def test_options_for_reading_the_file_reach_the_trainer(

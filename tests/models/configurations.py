@@ -58,7 +58,8 @@ PARTS: dict[str, dict[str, Any]] = {  # which only networks with one output vect
         "input_activation": "relu", "head_norm": True,
     },
     "scored": {
-        "pooling": "attention", "pooling_width": 5, "output_norm": "steps", "input_activation": "tanh",
+        "pooling": "attention", "pooling_width": 5, "pooling_input_activation": "relu",
+        "output_norm": "steps", "input_activation": "tanh",
         "head_widths": (7,),
     },
 }  # fmt: skip

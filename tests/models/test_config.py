@@ -24,7 +24,8 @@ def test_configurations_without_such_parts_keep_their_fields() -> None:
 def test_parts_are_written_and_read() -> None:
     config = ModelConfig(
         **NUMBERS, input_activation="relu", output_norm="pooled", output_activation="tanh", pooling="attention",
-        pooling_width=4, pooling_activation="relu", head_widths=(8, 4), head_activation="gelu", head_norm=True,
+        pooling_width=4, pooling_input_activation="tanh", pooling_activation="relu", head_widths=(8, 4),
+        head_activation="gelu", head_norm=True,
     )  # fmt: skip
     values = config.to_dict()
     others = ("ngram_", "input_norm", "token_types", "separator_id", "head_width", "qk", "rotary", "norm_bias")
@@ -40,6 +41,8 @@ def test_parts_are_written_and_read() -> None:
         (PLAIN | {"input_activation": "relu"}, "input_activation"),
         (NUMBERS | {"input_activation": "swish"}, "input_activation"),
         (PLAIN | {"pooling_width": 3}, "pooling_width"),
+        (PLAIN | {"pooling_input_activation": "tanh"}, "pooling_input_activation"),
+        (PLAIN | {"task": "generation", "pooling_input_activation": "tanh"}, "pooling_input_activation"),
         (PLAIN | {"head_widths": [4, 0]}, "head_widths"),
         (PLAIN | {"head_widths": [4, True]}, "head_widths"),
         (PLAIN | {"head_widths": 4}, "head_widths"),

@@ -31,7 +31,7 @@ def test_it_is_made_for_its_owner_alone(tmp_path: Path) -> None:
 def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
     for mode in (0o770, 0o702):
         tmp_path.chmod(mode)
-        with pytest.raises(socket_folder.NotPrivate, match="other users may write to it"):
+        with pytest.raises(socket_folder.NotPrivate, match="other users can write to it"):
             socket_folder.check(tmp_path)
 
 

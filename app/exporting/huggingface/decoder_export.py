@@ -32,7 +32,7 @@ def decoder_content(version: SourceVersion) -> DirectoryContent:
         wrong.append(f"kv_heads is {config.kv_heads}, activation is {config.activation}")
     if wrong:
         raise ExportRefused(
-            f"transformers has no language model with the layers of this version: {', '.join(wrong)}; serve the "
+            f"no language model in transformers has the same layers as this version: {', '.join(wrong)}; serve the "
             "version with this service, and use `ostinato export` and `ostinato import` to move it to another machine"
         )
     content = _gpt2(version) if gpt2 else _llama(version)

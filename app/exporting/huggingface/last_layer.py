@@ -18,8 +18,8 @@ def check_fields(wrong: list[str]) -> None:
     """Raise ExportRefused if a field of the network has a value that no family in transformers supports."""
     if wrong:
         raise ExportRefused(
-            f"transformers has no encoder with the layers of this version: {', '.join(wrong)}; use --format onnx, or "
-            "fine-tune an imported encoder such as MiniLM"
+            f"no encoder in transformers has the same layers as this version: {', '.join(wrong)}; use --format onnx, "
+            "or fine-tune an imported encoder such as MiniLM"
         )
 
 

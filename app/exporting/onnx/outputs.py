@@ -81,9 +81,10 @@ def _pooled(graph: Graph, version: SourceVersion, hidden: str, padding: Padding)
 
 
 def _attended(graph: Graph, version: SourceVersion, hidden: str, real: str) -> str:
-    config, weights, read = version.config, version.tensors, hidden
+    config, weights = version.config, version.tensors
+    read = graph.activation(config.pooling_input_activation, hidden)
     if config.pooling_width:
-        layer = graph.linear(hidden, weights["pooling.hidden.weight"], weights["pooling.hidden.bias"])
+        layer = graph.linear(read, weights["pooling.hidden.weight"], weights["pooling.hidden.bias"])
         read = graph.activation(config.pooling_activation, layer)
     scores = graph.add("Where", real, graph.linear(read, weights["pooling.query.weight"]), graph.constant(-LARGE))
     shares = graph.add("Softmax", scores, axis=1)

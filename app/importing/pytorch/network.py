@@ -124,14 +124,27 @@ def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers
     )
     fields["pooling"] = answers.assume("pooling", "attention", reason, ("attention",))
     weights["pooling.query.weight"] = query.weight  # the softmax cancels the bias, which is equal at all steps
+    before = _add_function_before_scores(fields, roles, answers)
     if not hidden:
-        return f"sum of the steps, weighted by the softmax of {query.name}"
+        return f"sum of the steps, weighted by the softmax of {before}{query.name}"
     text = f"which function is applied between {names}?"
     fields["pooling_activation"] = function = ask_function("pooling_activation", text, answers)
     fields["pooling_width"] = hidden[0].outputs
     shown = describe_function(function)
     weights |= {"pooling.hidden.weight": hidden[0].weight, "pooling.hidden.bias": hidden[0].some_bias}
-    return f"sum of the steps, weighted by the softmax of {hidden[0].name}, {shown}, {query.name}"
+    return f"sum of the steps, weighted by the softmax of {before}{hidden[0].name}, {shown}, {query.name}"
+
+
+def _add_function_before_scores(fields: dict[str, Any], roles: Roles, answers: Answers) -> str:
+    """Add the function between the steps and the layers that score them. Returns the start of a description."""
+    first = roles.scorer[0].name
+    reason = (
+        f"no function is applied to the steps before {first!r}, as in {first}(steps); for {first}(torch.tanh(steps)), "
+        "the answer is tanh. The weighted sum is of the steps themselves, without the function"
+    )
+    function = answers.assume("pooling_input_activation", "none", reason, ACTIVATIONS)
+    fields["pooling_input_activation"] = function
+    return "" if function == "none" else f"{describe_function(function)}, "
 
 
 def _add_head(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:

@@ -73,6 +73,8 @@ def _tell_projection(
         raise _unfoldable("the maximum over all steps", tensors, names)
     if fields.get("output_activation", "none") != "none":
         raise _unfoldable("a function before the head", tensors, names)
+    if fields.get("pooling_input_activation", "none") != "none":
+        raise _unfoldable("a function before the attention scores", tensors, names)
     answers.assumed.append(
         f"proj_size={size}: the projections are folded into the matrices that use their output; the results are the "
         "same"

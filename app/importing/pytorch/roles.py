@@ -131,7 +131,7 @@ def _best(readings: list[Roles], score: Callable[[Roles], int]) -> list[Roles]:
 
 
 def _named(reading: Roles) -> int:
-    """Return the number of layers whose names suggest their role, minus those whose names suggest another role."""
+    """Return how many layers have names that fit their role, minus how many have names that fit another role."""
     embedding = reading.embedding is not None and "emb" in reading.embedding.name.lower()
     others = (*reading.inputs, *reading.head)
     wrong = sum("emb" in layer.name.lower() or "att" in layer.name.lower() for layer in others)

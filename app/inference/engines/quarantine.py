@@ -9,10 +9,10 @@ conviction is reversed if another request that was open during the same crash is
 If there are at most `FEW` suspects, turns are exclusive: the next turn starts only when the current suspect is cleared.
 In a larger group, each suspect has a short turn and then runs in parallel with the others, because most crashes are not
 caused by a request. After a second crash during which the same suspect was open, all turns are exclusive. A request
-that crashes engines is therefore convicted at its second crash, or at its third in a larger group. Each additional
-engine delays the conviction by one crash while the group runs in parallel. A suspect waits until the earlier suspects
-have again made as much progress as before the crash. The wait is about as long as the earlier suspects had been open
-when the engine died.
+that crashes engines is therefore convicted after the second crash that it causes, or after the third in a larger group.
+With several engines, each further engine may delay the conviction by one more crash, while the group runs in parallel.
+A suspect waits until the earlier suspects have again made as much progress as before the crash. The wait is about as
+long as the earlier suspects had been open when the engine died.
 
 Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes
 during which its own requests were open, so a request is rejected everywhere only once every process has convicted it.

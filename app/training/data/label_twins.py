@@ -123,7 +123,7 @@ def _skeleton(label: str) -> str:
 
 
 def _meaning(label: str) -> str:
-    """Return a key that is the same for words such as true, yes and 1, regardless of case."""
+    """Return a key that is equal for labels with the same meaning, such as "true", "Yes" and "1"."""
     word = label.casefold()
     return _MEANINGS.get(word, f"label {word}")
 

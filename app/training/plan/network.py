@@ -136,7 +136,7 @@ def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseChe
         tied = before.tie_embeddings and before.vector_width == before.width
         changes["tie_embeddings"] = tied and not options.head_only
         changes |= {"head_widths": (), "output_activation": "none", "pooling_width": 0, "token_types": 0}
-        changes |= {"head_norm": False, "attention_window": 0, **WITHOUT_WINDOW}
+        changes |= {"pooling_input_activation": "none", "head_norm": False, "attention_window": 0, **WITHOUT_WINDOW}
         if before.output_norm == "pooled":
             changes["output_norm"] = "none"
     elif before.task == "generation":

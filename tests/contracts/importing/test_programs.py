@@ -165,6 +165,20 @@ NUMERIC: dict[str, tuple[Program, dict[str, Any]]] = {
         ),
         {"pooling_activation": "tanh"},
     ),
+    "attention by one layer that reads the tanh of the steps, and tanh before the head": (
+        Program(
+            lambda m, x: m.fc(torch.tanh((m.attn(torch.tanh(h := m.lstm(x)[0])).softmax(1) * h).sum(1))),
+            lstm=lstm(bidirectional=True), attn=nn.Linear(12, 1), fc=nn.Linear(12, 3),
+        ),
+        {"pooling_input_activation": "tanh", "output_activation": "tanh"},
+    ),
+    "attention by two layers that read the relu of the steps": (
+        Program(
+            lambda m, x: m.fc((m.b(torch.tanh(m.a(torch.relu(h := m.gru(x)[0])))).softmax(1) * h).sum(1)),
+            gru=nn.GRU(4, 6, batch_first=True), a=nn.Linear(6, 5), b=nn.Linear(5, 1), fc=nn.Linear(6, 3),
+        ),
+        {"pooling_input_activation": "relu", "pooling_activation": "tanh"},
+    ),
     "attention over an encoder, with an MLP": (
         Program(
             lambda m, x: m.head((m.attn(h := m.encoder(m.inp(x))).softmax(1) * h).sum(1)),
@@ -278,7 +292,8 @@ def test_a_program_that_reads_numbers(name: str, tmp_path: Path) -> None:
     converted = bring(program, tmp_path, answers=answers, **own)
     assert_equal(program, tmp_path, numbers())
     assert " → " in converted.computation
-    asked = {name for name in answers if name not in ("output_activation", "norm_eps", "batch_norm_eps", "labels")}
+    assumed = ("output_activation", "pooling_input_activation", "norm_eps", "batch_norm_eps", "labels")
+    asked = {name for name in answers if name not in assumed}
     if asked:
         with pytest.raises(ImportQuestion) as caught:
             bring(program, tmp_path, **own)
@@ -288,13 +303,15 @@ def test_a_program_that_reads_numbers(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answers", "named"),
     [({"pooling": "max"}, "the maximum"), ({"pooling": "last", "output_activation": "relu"}, "a function before"),
-     ({"pooling": "last", "norm": "pooled"}, "a norm")],
+     ({"pooling": "last", "norm": "pooled"}, "a norm"),
+     ({"pooling_input_activation": "tanh"}, "a function before the attention scores")],
 )  # fmt: skip
 def test_a_projection_that_is_not_followed_by_a_matrix_is_refused(
     answers: dict[str, str], named: str, tmp_path: Path
 ) -> None:
     parts: dict[str, nn.Module] = {"lstm": lstm(proj_size=3), "fc": nn.Linear(3, 3)}
     parts |= {"norm": nn.LayerNorm(3)} if "norm" in answers else {}
+    parts |= {"attention": nn.Linear(3, 1)} if "pooling_input_activation" in answers else {}
     with pytest.raises(UnknownNetwork, match=f"proj_size and {named}"):
         bring(Program(lambda m, x: x, **parts), tmp_path, labels=LABELS, answers=answers)
 
@@ -304,6 +321,11 @@ def test_attention_is_described_in_plain_words(tmp_path: Path) -> None:
     converted = bring(program, tmp_path, labels=LABELS)
     assert any(line.startswith("pooling=attention: 'attention' scores the steps") for line in converted.assumed)
     assert "sum of the steps, weighted by the softmax of attention → fc" in converted.computation
+    before = "pooling_input_activation=none: no function is applied to the steps before 'attention'"
+    assert any(line.startswith(before) for line in converted.assumed)
+    (tmp_path / "tanh").mkdir()
+    converted = bring(program, tmp_path / "tanh", labels=LABELS, answers={"pooling_input_activation": "tanh"})
+    assert "weighted by the softmax of tanh, attention → fc" in converted.computation
 
 
 @pytest.mark.parametrize(

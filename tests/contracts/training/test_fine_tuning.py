@@ -131,8 +131,8 @@ def test_imported_weights_get_raw_numbers_and_give_raw_values(task: str, tmp_pat
 
 
 PARTS: dict[str, Any] = {
-    "pooling": "attention", "pooling_width": 6, "output_norm": "pooled", "output_activation": "tanh",
-    "head_widths": (12, 8), "head_activation": "gelu",
+    "pooling": "attention", "pooling_width": 6, "pooling_input_activation": "tanh", "output_norm": "pooled",
+    "output_activation": "tanh", "head_widths": (12, 8), "head_activation": "gelu",
 }  # fmt: skip
 
 

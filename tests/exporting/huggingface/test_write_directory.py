@@ -196,15 +196,15 @@ LLAMA_LAYERS = {"architecture": "transformer", "task": "generation", "head_bias"
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (BERT_LAYERS | {"attention_window": 2}, r"layers of this version: attention_window is 2;"),
-        (BERT_LAYERS | {"norm_bias": False}, r"layers of this version: norm_bias is false;"),
-        (BERT_LAYERS | {"head_widths": (16,), "head_norm": True}, r"layers of this version: head_norm is true;"),
-        (EUROBERT_LAYERS | {"attention_window": 2}, r"layers of this version: attention_window is 2;"),
-        (EUROBERT_LAYERS | {"first_norm": False}, r"layers of this version: first_norm is false;"),
+        (BERT_LAYERS | {"attention_window": 2}, r"layers as this version: attention_window is 2;"),
+        (BERT_LAYERS | {"norm_bias": False}, r"layers as this version: norm_bias is false;"),
+        (BERT_LAYERS | {"head_widths": (16,), "head_norm": True}, r"layers as this version: head_norm is true;"),
+        (EUROBERT_LAYERS | {"attention_window": 2}, r"layers as this version: attention_window is 2;"),
+        (EUROBERT_LAYERS | {"first_norm": False}, r"layers as this version: first_norm is false;"),
         (EUROBERT_LAYERS | {"head_widths": (16,), "head_norm": True}, r"version: head_widths is \(16,\);"),
-        (MODERNBERT_LAYERS | {"attention_window": 2}, r"layers of this version: global_every is 0 \(.*transformers 4"),
-        (GPT2_LAYERS | {"norm_bias": False}, r"layers of this version: norm_bias is false;"),
-        (LLAMA_LAYERS | {"first_norm": False}, r"layers of this version: first_norm is false;"),
+        (MODERNBERT_LAYERS | {"attention_window": 2}, r"layers as this version: global_every is 0 \(.*transformers 4"),
+        (GPT2_LAYERS | {"norm_bias": False}, r"layers as this version: norm_bias is false;"),
+        (LLAMA_LAYERS | {"first_norm": False}, r"layers as this version: first_norm is false;"),
         ({"architecture": "lstm", "task": "classification", "classes": 2}, r"architecture lstm; use --format onnx"),
         ({"architecture": "gru", "task": "generation"}, r"architecture gru; use --format checkpoint"),
         (
@@ -217,11 +217,11 @@ LLAMA_LAYERS = {"architecture": "transformer", "task": "generation", "head_bias"
         ),
         (
             {"architecture": "transformer", "task": "regression", "classes": 1, "ngram_buckets": 64, "ngram_words": 1},
-            r"layers of this version: ngram_buckets is 64; use --format onnx",
+            r"layers as this version: ngram_buckets is 64; use --format onnx",
         ),
         (
             {"architecture": "transformer", "task": "generation"},
-            r"no language model with the layers of this version: head_bias is true; serve the version with",
+            r"no language model in transformers has the same layers as this version: head_bias is true; serve the ",
         ),
         (
             {"architecture": "transformer", "task": "generation", "ngram_buckets": 64, "ngram_tokens": 2},
