@@ -102,5 +102,6 @@ def metrics_of(
 
 def covered_rows(targets_N: NDArray[Any], labels: int) -> NDArray[np.bool_]:
     """Return a mask of the rows that have only labels of the version, which are the first `labels` labels."""
-    covered_N: NDArray[np.bool_] = targets_N < labels if targets_N.ndim == 1 else ~targets_N[:, labels:].any(1)
-    return covered_N
+    if targets_N.ndim == 1:
+        return np.asarray(targets_N < labels)
+    return np.asarray(~targets_N[:, labels:].any(1))
