@@ -36,13 +36,11 @@ class LabelCounts:
             (self.abstained, f"the highest score is too low for {used or 'the version'}"),
             (self.below, "no score reaches the threshold"),
         )
-        total = quantity(self.rows, "row")
-        counts = [
-            f"{count:,} of {total} {'has' if count == 1 else 'have'} no label, because {reason}"
-            for count, reason in reasons
-            if count
-        ]
-        return "; ".join(counts)
+        return "; ".join(self._part(count, reason) for count, reason in reasons if count)
+
+    def _part(self, count: int, reason: str) -> str:
+        verb = "has" if count == 1 else "have"
+        return f"{count:,} of {quantity(self.rows, 'row')} {verb} no label, because {reason}"
 
 
 def columns_of(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:

@@ -166,8 +166,7 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
     steps = value if isinstance(value[0], list) else [[number] for number in value]
     widths = {len(step) if isinstance(step, list) else -1 for step in steps}
     if len(widths) > 1 or min(widths) < 1:
-        reason = "some steps are lists and others are not" if -1 in widths else "the steps differ in length"
-        raise CellError(f"{_STEP_LIST}; {reason if len(widths) > 1 else 'the steps are empty lists'}")
+        raise CellError(f"{_STEP_LIST}; {_unequal(widths)}")
     # NumPy converts all steps at once, but does not report which number is wrong. The numbers are therefore checked
     # one by one only if the conversion fails.
     try:
@@ -177,6 +176,13 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
     if matrix_TF.ndim != 2 or not (np.abs(matrix_TF) <= _LARGEST).all():
         raise _first_bad_number(steps)
     return matrix_TF
+
+
+def _unequal(widths: set[int]) -> str:
+    """Describe steps with these lengths, of which -1 stands for a step that is not a list."""
+    if len(widths) == 1:
+        return "the steps are empty lists"
+    return "some steps are lists and others are not" if -1 in widths else "the steps differ in length"
 
 
 def is_plain_list(value: Any) -> bool:

@@ -21,8 +21,8 @@ def warn_of_compounds(column: LabelColumn) -> None:
     but in 'bug, ui and api', the last label is probably two.
     """
     several = "set task to multilabel, and " * (column.task != "multilabel") + "separate them with |"
-    joined = sorted(_by_joiner(column).items(), key=lambda item: -sum(column.rows[index] for index in item[1]))
-    for joiner, examples in joined[:_MOST_REMARKS]:
+    by_rows = sorted(_by_joiner(column).items(), key=lambda item: -sum(column.rows[index] for index in item[1]))
+    for joiner, examples in by_rows[:_MOST_REMARKS]:
         message = f"labels such as {shown(next(iter(examples.values())))} consist of labels of other rows, joined by "
         message += f"{repr(joiner) if joiner else 'spaces'}, but each is read as one label"
         message += f" ({quantity(sum(column.rows[index] for index in examples), 'row')})"
@@ -35,15 +35,15 @@ def _by_joiner(column: LabelColumn) -> dict[str, dict[int, str]]:
     Returns {} if there are too many labels, because the search would take long.
     """
     labels = {label.casefold() for cell in column.cells for label in cell}
-    found: dict[str, dict[int, str]] = defaultdict(dict)
+    examples: dict[str, dict[int, str]] = defaultdict(dict)
     if len(labels) > _MOST_LABELS:
-        return found
+        return examples
     for index, (cell, listed) in enumerate(zip(column.cells, column.listed, strict=True)):
         for label in cell:
             joiner = joiner_of(label.casefold(), labels)
             if joiner is not None and (not listed or any(map(str.isalpha, joiner))):
-                found[joiner].setdefault(index, label)
-    return found
+                examples[joiner].setdefault(index, label)
+    return examples
 
 
 def joiner_of(label: str, labels: Collection[str]) -> str | None:
@@ -54,13 +54,13 @@ def joiner_of(label: str, labels: Collection[str]) -> str | None:
     """
     if len(label) > _LONGEST_LABEL:
         return None
-    ends = [end for end in range(1, len(label)) if _is_boundary(label, end)]
+    ends = _ends(label)
     has_letters = any(map(str.isalpha, label))
-    found: dict[int, tuple[str | None, frozenset[str]]] = {0: (None, frozenset())}  # start -> joiner before it, labels
+    starts: dict[int, tuple[str | None, frozenset[str]]] = {0: (None, frozenset())}  # start -> joiner before it, labels
     for start in [0, *ends]:
-        if start not in found:
+        if start not in starts:
             continue
-        joiner, parts = found[start]
+        joiner, parts = starts[start]
         if joiner is not None and label[start:] in labels and parts | {label[start:]} > {label[start:]}:
             return joiner
         for end in (end for end in ends if end > start and label[start:end] in labels):
@@ -68,8 +68,13 @@ def joiner_of(label: str, labels: Collection[str]) -> str | None:
                 text = label[end:after].strip(" ")
                 if has_letters or text not in _IN_NUMBERS:
                     first = joiner if joiner is not None or text in _SEPARATORS else text
-                    found[after] = first, parts | {label[start:end]}  # the last one has the shortest joiner
+                    starts[after] = first, parts | {label[start:end]}  # the last one has the shortest joiner
     return None
+
+
+def _ends(text: str) -> list[int]:
+    """Return the indices before which a word may end."""
+    return [index for index in range(1, len(text)) if _is_boundary(text, index)]
 
 
 def _is_boundary(text: str, index: int) -> bool:

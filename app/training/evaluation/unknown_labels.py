@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from app.training.data.label_twins import spelling_advice
 from app.training.evaluation.held_out import HeldOut
@@ -19,8 +22,11 @@ def unknown_labels(held_out: HeldOut, own: Sequence[str]) -> list[str]:
         return []
     targets_N = held_out.data.targets_N
     numbers = range(len(own), len(held_out.labels))
-    occur = (targets_N == number if targets_N.ndim == 1 else targets_N[:, number] > 0 for number in numbers)
-    return [held_out.labels[number] for number, rows_N in zip(numbers, occur, strict=True) if rows_N.any()]
+    return [held_out.labels[number] for number in numbers if _occurs(targets_N, number)]
+
+
+def _occurs(targets_N: NDArray[Any], number: int) -> bool:
+    return bool((targets_N == number if targets_N.ndim == 1 else targets_N[:, number] > 0).any())
 
 
 def warning_of(reference: str, held_out: HeldOut, own: Sequence[str]) -> str:
@@ -34,6 +40,10 @@ def warning_of(reference: str, held_out: HeldOut, own: Sequence[str]) -> str:
     rows, covered = len(held_out.data), int(covered_rows(held_out.data.targets_N, len(own)).sum())
     loss = f"the loss covers only the other {covered:,} of {quantity(rows, 'row')}"
     loss = loss if covered else "there are no other rows, so no loss is computed"
-    names = ", ".join(unknown[:_LISTED]) + (f" and {len(unknown) - _LISTED:,} more" if len(unknown) > _LISTED else "")
-    message = f"{reference} does not have these labels, so their rows count as wrong: {names}; {loss}"
+    message = f"{reference} does not have these labels, so their rows count as wrong: {_listing(unknown)}; {loss}"
     return message + spelling_advice(unknown, own)
+
+
+def _listing(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _LISTED:,} more" if len(labels) > _LISTED else ""
+    return ", ".join(labels[:_LISTED]) + more
