@@ -94,12 +94,14 @@ class Client:
                 return
             after = page["data"][-1]["id"]
 
-    def upload(self, path: Path, purpose: str = "fine-tune") -> dict[str, Any]:
-        """Upload a local file and return its file object."""
-        name = name_of(path)
+    def upload(self, path: Path, purpose: str = "fine-tune", seconds: int | None = None) -> dict[str, Any]:
+        """Upload a local file and return its file object. With `seconds`, the service deletes the file at that age."""
+        name, form = name_of(path), {"purpose": purpose}
+        if seconds is not None:
+            form |= {"expires_after[anchor]": "created_at", "expires_after[seconds]": str(seconds)}
         try:
             with _seekable(path) as stream:
-                reply = self.call("POST", "/v1/files", data={"purpose": purpose}, files={"file": (name, stream)})
+                reply = self.call("POST", "/v1/files", data=form, files={"file": (name, stream)})
         except OSError as error:
             raise ServiceError(f"cannot read {path}: {error.strerror or error}") from None
         return dict(reply)

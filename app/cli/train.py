@@ -16,7 +16,7 @@ from app.cli.options import collect, with_fields
 from app.cli.outcome import conclude
 from app.cli.output import Json, connect, print_json
 from app.cli.references import check_new_name, look_up
-from app.cli.uploads import upload_once
+from app.cli.uploads import upload_once, uploaded_for_estimate
 from app.jobs.limits import FILE_ID
 from app.jobs.parsing import parse
 from app.wire.file_formats import TABLES
@@ -75,7 +75,12 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Random seed, which makes runs reproducible.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job until it ends.")] = True,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only estimate the size, memory and time of the job.")
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Only estimate the size, memory and time of the job. Uploads the data, and deletes it afterwards "
+            "unless it was uploaded before.",
+        ),
     ] = False,
     as_json: Json = False,
     **options: Any,
@@ -101,11 +106,12 @@ def train(
         with connect() as client:
             if model != AUTO and model not in ARCHITECTURES:
                 look_up(client, model, choices=(*ARCHITECTURES, AUTO))
-            ids |= {field: upload_once(client, path, as_json) for field, path in paths.items()}
             if estimate:
-                show_estimate(client.estimate_job(request | ids), as_json, printed)
-            else:
-                _start(client, request | ids, wait, as_json, printed)
+                with uploaded_for_estimate(client, paths, as_json) as lent:
+                    show_estimate(client.estimate_job(request | ids | lent), as_json, printed)
+                return
+            ids |= {field: upload_once(client, path, as_json) for field, path in paths.items()}
+            _start(client, request | ids, wait, as_json, printed)
 
 
 def _start(client: Client, request: dict[str, Any], wait: bool, as_json: bool, printed: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from app.errors import InvalidRequest, NotFound, TooLarge
 from app.files import repository
 from app.files.outline import Outline
 from app.files.records import StoredFile, clean_name, format_of
+from app.files.usable import refuse_other_kinds
 from app.quotas import NO_QUOTAS, Quotas
 from app.storage.blobs import BlobStore
 from app.storage.scratch import Scratch
@@ -60,14 +61,16 @@ class Files:
 
         If `format` is None, the format is determined from the file name's extension. The rows of a table are counted,
         and its column names are read, during the upload. If the stream reads a `scratch` file, that file is stored
-        without being copied. Raises InvalidRequest if the purpose or the lifetime is not valid or the stream is empty,
-        TooLarge if it exceeds `limit`, and StorageQuotaExceeded if the owner's quota has no room for the file.
+        without being copied. Raises InvalidRequest if the purpose or the lifetime is not valid, or if the stream is
+        empty or in a format without text or a table, TooLarge if it exceeds `limit`, and StorageQuotaExceeded if the
+        owner's quota has no room for the file.
         """
         check_purpose(purpose)
         if expires_after is not None:
             check_expiry(expires_after, "expires_after")
         format = format or format_of(clean_name(filename))
         outline = Outline(format)
+        stream = refuse_other_kinds(stream, clean_name(filename), purpose, "file")
         sha256, size = self.store(owner, outline.pass_through(stream), limit, scratch)
         if not size:
             raise InvalidRequest(f"{clean_name(filename)} is empty: it has 0 bytes", code="empty_file", param="file")

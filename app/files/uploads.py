@@ -25,6 +25,7 @@ from app.files.outline import Outline
 from app.files.records import StoredFile, clean_name, format_of
 from app.files.repository import record
 from app.files.service import Files, check_purpose
+from app.files.usable import refuse_other_kinds
 from app.storage.errors import StorageUnavailable
 from app.storage.scratch import Scratch
 
@@ -138,7 +139,8 @@ class Uploads:
             )
         hasher = hashlib.md5(usedforsecurity=False)
         outline = Outline(format_of(row.filename))
-        stream = outline.pass_through(self._join(parts, hasher.update))
+        joined = refuse_other_kinds(self._join(parts, hasher.update), row.filename, plan.purpose, "part_ids")
+        stream = outline.pass_through(joined)
         if len(parts) == 1:
             sha256, size = parts[0].sha256, sum(map(len, stream))
         else:

@@ -33,12 +33,25 @@ def test_the_estimate_is_printed_after_the_report_on_the_data(service: Service, 
     (sent,) = service.sent("POST /v1/fine_tuning/jobs")
     assert sent.query == "dry_run=true" and sent.json == {"model": "gru", "training_file": "file-1"}
     lines = done.out.splitlines()
-    assert lines[0].startswith("reviews.csv: 400 rows for classification") and "uploaded reviews.csv as file-1" in lines
+    assert lines[0].startswith("reviews.csv: 400 rows for classification")
+    assert "uploaded reviews.csv for this estimate; it is deleted afterwards" in lines
     assert lines[-2:] == [
         "warning: 12 rows are duplicates of another row in the same split",
         "gru: 1 layer of 64, 1.9 M parameters, about 464.0 MB; up to 2,115 steps: at most about 1 min 3 s on this "
         "machine (the learning rate starts to decay after 2 consecutive evaluations without a better macro_f1)",
     ]
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_file_that_is_uploaded_for_the_estimate_is_deleted(
+    status: int, service: Service, ostinato: Run, data: str
+) -> None:
+    service.routes["POST /v1/fine_tuning/jobs"] = (status, ESTIMATE if status == 200 else {"error": "unusable"})
+    assert ostinato("train", data, "--estimate").status == (status != 200)
+    routes = [f"{request.method} {request.path}" for request in service.requests]
+    assert routes[-2:] == ["POST /v1/fine_tuning/jobs", "DELETE /v1/files/file-1"]
+    (sent,) = service.sent("POST /v1/files")  # if the program is killed, the file expires
+    assert b'name="expires_after[seconds]"\r\n\r\n3600' in sent.body
 
 
 @pytest.mark.parametrize(
@@ -56,6 +69,7 @@ def test_a_file_is_not_uploaded_twice(
     assert len(service.sent("POST /v1/files")) == uploads
     used = service.sent("POST /v1/fine_tuning/jobs")[0].json["training_file"]
     assert used == ("file-1" if uploads else "file-7") and ("already uploaded as file-7" in done.out) == (not uploads)
+    assert len(service.sent("DELETE /v1/files/file-1")) == uploads and not service.sent("DELETE /v1/files/file-7")
 
 
 def test_the_estimate_of_an_uploaded_file_as_json(service: Service, ostinato: Run, data: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from pathlib import Path
 
@@ -41,6 +42,43 @@ def job(files: Files, file: StoredFile, status: str, id_: str = "ftjob-1") -> No
                 created_at=0.0,
             )
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "message"),
+    [
+        ("pic.png", b"\x89PNG\r\n\x1a\n", "is a picture; upload a text or a table"),
+        ("rows.csv", b"GIF89a", "is a picture; upload a text or a table"),
+        ("a.pdf", b"%PDF-1.7", "is a PDF document; upload its text, or a table"),
+        ("a.wav", b"RIFF\x24\x08\x00\x00WAVEfmt ", "is a sound file; upload a text or a table"),
+        ("a.mp4", b"\x00\x00\x00\x20ftypisom", "is a sound or video file, or a picture; upload a text or a table"),
+        ("a", b"\x7fELF\x02\x01", "is a program; upload a text or a table"),
+        ("a.exe", b"MZ\x90\x00\x00\x00", "is a program; upload a text or a table"),
+        ("a.csv.gz", gzip.compress(b"\xff\xd8\xff\xe0" + b"x" * 5000), "is a picture; upload a text or a table"),
+    ],
+)  # fmt: skip
+def test_a_file_without_text_or_a_table_is_refused(files: Files, name: str, start: bytes, message: str) -> None:
+    content = start + b"\x00" * 600
+    pieces = [content[:3], content[3:9], content[9:]]
+    with pytest.raises(InvalidRequest) as caught:
+        files.create("alice", name, "fine-tune", iter(pieces))
+    assert (caught.value.code, caught.value.param, caught.value.message) == (
+        "unsupported_file",
+        "file",
+        f"{name} {message}",
+    )
+    assert files.list("alice").items == []
+    assert files.create("alice", name, "user_data", iter(pieces)).bytes == len(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"MZ,label\na,b\n", b"BM is short\n", gzip.compress(b"text,label\na,b\n"), "text\nörtlich\n".encode("utf-16"),
+     b"PAR1" + b"\x00" * 20, b"PK\x03\x04" + b"\x00" * 30, b"a"],
+)  # fmt: skip
+def test_a_file_that_may_be_data_is_stored(files: Files, content: bytes) -> None:
+    file = files.create("alice", "a.csv", "fine-tune", iter([content]))
+    assert b"".join(files.content(file.id, "alice")[1]) == content
 
 
 def test_an_upload_can_be_read_back(files: Files, tmp_path: Path) -> None:

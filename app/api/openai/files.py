@@ -147,7 +147,8 @@ _UPLOAD = {
     "",
     operation_id="create_file",
     summary="Upload a file",
-    description="Stores a data set. The content is checked by the job that reads the file.",
+    description="Stores a data set. The content is checked by the job that reads the file. A file with the purpose "
+    "`fine-tune` that contains neither text nor a table, such as a picture, is rejected with `unsupported_file`.",
     response_model=None,
     openapi_extra=_UPLOAD,
     responses=replies(FileObject, EXAMPLE, COMMON),
