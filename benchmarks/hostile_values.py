@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 HUGE = 10**400
+MOST_CHARACTERS = 2**24  # the largest growth by one repetition; otherwise, repeated repetitions could fill the memory
 NUMBERS = (
     0, -1, 1, 2, 3, 255, 65_536, 2**31 - 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, -(2**63) - 1, 2**64, HUGE,
     0.0, -0.0, 0.5, 1e-300, 5e-324, 1e300, -1e308, float("nan"), float("inf"), float("-inf"),
@@ -133,17 +134,25 @@ def _change(container: Any, key: Any, draw: random.Random) -> None:
     elif kind == 1:
         container.insert(key, value(draw))
     elif kind == 2 and isinstance(container, list):
-        container.extend([copy.deepcopy(old)] * draw.choice((1, 10, 300)))
+        # Separate copies: a later change of one shared object would be a change of all.
+        container.extend(copy.deepcopy(old) for _ in range(_bounded(old, draw.choice((1, 10, 300)))))
     elif kind == 3 and isinstance(old, int | float) and not isinstance(old, bool):
         container[key] = draw.choice(
             (-old, old + 1, old - 1, old * 1000, str(old), [old], old / 2 if abs(old) < 1e9 else 0.5)
         )
     elif kind == 3 and isinstance(old, str):
-        container[key] = draw.choice((old + old, old.upper(), old[:-1], " " + old, old + "\x00", [old], old * 200))
+        container[key] = draw.choice(
+            (old + old, old.upper(), old[:-1], " " + old, old + "\x00", [old], old * _bounded(old, 200))
+        )
     elif kind == 4:
         container[key] = draw.choice(([old], {"a": old}, [old, old]))
     else:
         container[key] = value(draw)
+
+
+def _bounded(repeated: Any, times: int) -> int:
+    """Return how often a value may be repeated, at most `times`."""
+    return max(1, min(times, MOST_CHARACTERS // len(repr(repeated))))
 
 
 def encoded(whole: Any, draw: random.Random) -> bytes:

@@ -36,6 +36,12 @@ COUNTS = (
     "separator_id", "head_width", "rotary_skip", "attention_window", "global_every",
     "ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens",
 )  # fmt: skip
+# Fields that do not affect the input and the body of a network, which versions with different heads can share.
+HEAD_FIELDS = (
+    "task", "classes", "dropout", "pooling", "tie_embeddings", "head_bias", "pad_id", "output_norm",
+    "output_activation", "pooling_width", "pooling_activation", "head_widths", "head_activation", "head_norm",
+    "ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens",
+)  # fmt: skip
 MOST_HEAD_LAYERS = 16
 FEWEST_BUCKETS, LONGEST_NGRAM = 16, 8
 # Fields that are written only if they differ from their defaults. A field that is added here therefore does not change

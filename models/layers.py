@@ -145,6 +145,8 @@ class Attention(KernelLayer):
         return kernels.linear(self.qkv.weight, self.qkv.bias), kernels.linear(self.out.weight, self.out.bias)
 
     def bind(self, kernels: Kernels) -> int:
+        if isinstance(self.qkv, KernelLayer):  # a `SharedLinear`, which is bound separately
+            return 0
         self._bound = self._products(kernels)
         del self.qkv, self.out
         return 0
@@ -235,6 +237,8 @@ class MLP(KernelLayer):
         return up(self.up.weight, self.up.bias, self.activation), kernels.linear(self.down.weight, self.down.bias)
 
     def bind(self, kernels: Kernels) -> int:
+        if isinstance(self.up, KernelLayer):  # a `SharedLinear`, which is bound separately
+            return 0
         self._bound = self._products(kernels)
         del self.up, self.down
         return 0

@@ -76,14 +76,20 @@ class Network(nn.Module):
 
     def hidden(self, inputs: Tensor, context: Context) -> Tensor:
         """Return hidden_BTD, one vector per step, from ids_BT or x_BTF. Vectors at padding are unspecified."""
-        hidden_BTD = self.body.forward(self.input(inputs), context)
+        return self.normed(self.body.forward(self.input(inputs), context))
+
+    def normed(self, body_BTD: Tensor) -> Tensor:
+        """Return hidden_BTD from the output of the body."""
         if self.norm is not None and self.config.output_norm == "steps":
-            hidden_BTD = self.norm(hidden_BTD)
-        return hidden_BTD
+            body_BTD = self.norm(body_BTD)
+        return body_BTD
 
     def embed(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
         """Return an embedding of each row, with shape (B, D): the mean of its hidden vectors, scaled to length 1."""
-        hidden_BTD = self.hidden(inputs, Context(lengths_B))
+        return self.embedded(self.hidden(inputs, Context(lengths_B)), lengths_B)
+
+    def embedded(self, hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        """Return the embeddings, as `embed` does, from hidden vectors."""
         return functional.normalize(pooling.mean(hidden_BTD, lengths_B), dim=1)
 
 
@@ -197,7 +203,7 @@ class Classifier(Network):
         Without a branch, or if `branch` is false, there is only one output. `host` contains `inputs` and `lengths_B` on
         the host. The branch reads those, so that the host does not wait for the device.
         """
-        outputs = [self._scores(inputs, lengths_B)]
+        outputs = [self._scores(self.hidden(inputs, Context(lengths_B)), lengths_B)]
         if self.ngrams is not None and branch:
             outputs.append(self.ngrams(*(host or (inputs, lengths_B))))
         return outputs
@@ -208,8 +214,12 @@ class Classifier(Network):
             return outputs[0]
         return self.mix[0] * outputs[0] + self.mix[1] * outputs[1]
 
-    def _scores(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
-        hidden_BTD = self.hidden(inputs, Context(lengths_B))
+    def classified(self, hidden_BTD: Tensor, inputs: Tensor, lengths_B: Tensor) -> Tensor:
+        """Return the output, as `forward` does, from hidden vectors. Only the n-gram branch reads `inputs`."""
+        branch = [] if self.ngrams is None else [self.ngrams(inputs, lengths_B)]
+        return self.combine([self._scores(hidden_BTD, lengths_B), *branch])
+
+    def _scores(self, hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
         vector_BD = self.pooling(hidden_BTD, lengths_B)
         if self.norm is not None and self.config.output_norm == "pooled":
             vector_BD = self.norm(vector_BD)
@@ -229,10 +239,9 @@ class Embedder(Network):
         super().__init__(config)
         self.pooling = pooling.Pooling(config, self.body.width)
 
-    def embed(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return an embedding of each row, with shape (B, D): its pooled vector, scaled to length 1."""
-        pooled_BD = self.pooling(self.hidden(inputs, Context(lengths_B)), lengths_B)
-        return functional.normalize(pooled_BD, dim=1)
+    def embedded(self, hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        """Return the pooled vector of each row, with shape (B, D), scaled to length 1."""
+        return functional.normalize(self.pooling(hidden_BTD, lengths_B), dim=1)
 
 
 class _Uninitialised(TorchFunctionMode):

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import struct
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -80,15 +81,19 @@ def repeat(numbers: int, pattern: bytes) -> bytes:
     return (pattern * -(-4 * numbers // len(pattern)))[: 4 * numbers]
 
 
-def make_adapter(base: Path, directory: Path, r: int = 2) -> Path:
-    """Write the checkpoint of an adapter with random matrices. `base` is the checkpoint of a Transformer."""
+def make_adapter(base: Path, directory: Path, r: int = 2, seed: int = 0, replaced: Iterable[str] = ()) -> Path:
+    """Write the checkpoint of an adapter with random matrices. `base` is the checkpoint of a Transformer.
+
+    `replaced` are the names of tensors of the base that the adapter replaces.
+    """
     shutil.copytree(base, directory)
     files, raw = manifest(base), json.loads((base / "config.json").read_text())
     adapter = LowRankAdapter(digest(files), files[WEIGHTS].sha256, r, 3.0, 0.0, ["qkv", "out", "up", "down"])
     (directory / "config.json").write_text(json.dumps(raw | {"adapter": asdict(adapter)}))
-    random = Random(0)
+    random, config = Random(seed), ModelConfig.from_dict(raw)
     tensors = {}
-    for name, shape in adapter_shapes(ModelConfig.from_dict(raw), adapter.target_modules, r):
+    own = [(name, shapes(config)[name]) for name in replaced]
+    for name, shape in (*adapter_shapes(config, adapter.target_modules, r), *own):
         numbers = [random.gauss(0.0, 0.3) for _ in range(math.prod(shape))]
         tensors[PREFIX + name] = (list(shape), struct.pack(f"<{len(numbers)}f", *numbers))
     (directory / ADAPTER).write_bytes(safetensors(tensors))

@@ -149,8 +149,17 @@ def _figures(metrics: dict[str, Any]) -> str:
     if too_few(metrics.get("rows")):
         return verdict(metrics["rows"])
     count = quantity(metrics["rows"], "row") if "rows" in metrics else quantity(metrics.get("tokens", 0), "token")
-    shown = [shown_metric(name, metrics[name]) for name in FIGURES if metrics.get(name) is not None]
+    shown = [_figure(name, metrics) for name in FIGURES if metrics.get(name) is not None]
     return ", ".join([count, *shown])
+
+
+def _figure(name: str, metrics: dict[str, Any]) -> str:
+    """Return a metric with its name and, if it covers fewer rows than the other metrics, their number."""
+    covered = metrics.get("loss_rows") if name == "loss" else None
+    if too_few(covered):
+        return f"loss on {verdict(covered)}"
+    figure = shown_metric(name, metrics[name])
+    return figure if covered is None else f"{figure} (on the {quantity(covered, 'row')} with labels of the version)"
 
 
 def labels_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:

@@ -14,7 +14,7 @@ from app import settings
 from app.cli.answers import answers
 from app.cli.options import SWITCHES
 from app.cli.output import Json, clean, connect, print_json, table, warn
-from app.cli.predictions import answers_of, columns_of, shorten
+from app.cli.predictions import LabelCounts, answers_of, columns_of, shorten
 from app.cli.references import check_reads_texts
 from app.cli.saved_tables import check_output, write_rows
 from app.cli.streams import named_file, read_text
@@ -133,11 +133,13 @@ def classify(
             check_reads_texts(client, reference)
         results = _classified(client, body, rows)
         if output is not None:
-            _save(results, output, top_k, as_json)
+            _save(results, output, top_k, body, as_json)
         elif as_json:
             print_json(_merge(list(results)))
         else:
-            _show(((row, item) for row, item, _ in list(results)), top_k, with_sets=prediction_set is not None)
+            items = _show(((row, item) for row, item, _ in list(results)), top_k, with_sets=prediction_set is not None)
+            if file is not None and (missing := _label_counts(items).sentence(body)):
+                warn(missing)
 
 
 def check_finite(body: dict[str, Any]) -> None:
@@ -160,21 +162,42 @@ def _check_fractions(body: dict[str, Any]) -> None:
         raise InvalidRequest(f"--{name.replace('_', '-')} {value:g}: must be a number between 0 and 1{instead}")
 
 
-def _show(results: Iterable[tuple[InputRow, Any]], top_k: int | None, *, with_sets: bool) -> None:
-    """Print a table with one line per text."""
+def _show(results: Iterable[tuple[InputRow, Any]], top_k: int | None, *, with_sets: bool) -> list[Any]:
+    """Print a table with one line per text. Returns the items of the texts."""
     rows = list(results)
-    columns, cells = answers_of([item for _, item in rows], top_k, with_sets=with_sets)
+    items = [item for _, item in rows]
+    columns, cells = answers_of(items, top_k, with_sets=with_sets)
     lines = [[*answer, shorten(row.input)] for answer, (row, _) in zip(cells, rows, strict=True)]
     table([*columns, "text"], lines)
+    return items
 
 
-def _save(results: Iterable[tuple[InputRow, Any, Any]], output: Path, top_k: int | None, as_json: bool) -> None:
-    saved = write_rows(((row, columns_of(item, top_k)) for row, item, _ in results), output)
+def _label_counts(items: Iterable[Any]) -> LabelCounts:
+    counts = LabelCounts()
+    for item in items:
+        counts.add(item)
+    return counts
+
+
+def _save(
+    results: Iterable[tuple[InputRow, Any, Any]], output: Path, top_k: int | None, body: dict[str, Any], as_json: bool
+) -> None:
+    """Write the predictions to a table. Prints the number of rows, and the number of rows without a label."""
+    counts = LabelCounts()
+
+    def rows() -> Iterator[tuple[InputRow, dict[str, Any]]]:
+        for row, item, _ in results:
+            counts.add(item)
+            yield row, columns_of(item, top_k)
+
+    saved = write_rows(rows(), output)
     if as_json:
-        print_json({"path": str(output), "rows": saved.rows})
-    else:
-        encoding = f", {saved.encoding}" * bool(saved.encoding)
-        print(f"saved {output} ({quantity(saved.rows, 'row')}{encoding})")
+        print_json({"path": str(output), "rows": saved.rows, "without_label": counts.abstained + counts.below})
+        return
+    encoding = f", {saved.encoding}" * bool(saved.encoding)
+    print(f"saved {output} ({quantity(saved.rows, 'row')}{encoding})")
+    if missing := counts.sentence(body):
+        print(missing)
 
 
 def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:

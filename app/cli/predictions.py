@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from app.wording import shortest
+from app.wording import quantity, shortest
 
 _NO_ANSWER = "(no answer)"
+
+
+@dataclass
+class LabelCounts:
+    """Counts the rows that have no label, although they have a text."""
+
+    rows: int = 0
+    abstained: int = 0  # rows whose score is too low for an option such as --max-risk
+    below: int = 0  # rows without any label whose score reaches the threshold
+
+    def add(self, item: dict[str, Any] | None) -> None:
+        """Count the item of a row; None if the row has no text."""
+        self.rows += 1
+        if item is not None and item.get("abstained"):
+            self.abstained += 1
+        elif item is not None and item.get("labels") == []:
+            self.below += 1
+
+    def sentence(self, options: Mapping[str, Any]) -> str:
+        """Return how many rows have no label, and why, or "" if there are none. `options` are those of the request."""
+        names = {"abstain_below": "--abstain-below", "max_risk": "--max-risk"}
+        used = " and ".join(f"{name} {options[key]:g}" for key, name in names.items() if key in options)
+        reasons = (
+            (self.abstained, f"the highest score is too low for {used or 'the version'}"),
+            (self.below, "no score reaches the threshold"),
+        )
+        return "; ".join(self._part(count, reason) for count, reason in reasons if count)
+
+    def _part(self, count: int, reason: str) -> str:
+        verb = "has" if count == 1 else "have"
+        return f"{count:,} of {quantity(self.rows, 'row')} {verb} no label, because {reason}"
 
 
 def columns_of(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:

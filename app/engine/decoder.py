@@ -13,10 +13,10 @@ from torch import Tensor
 
 from app import telemetry
 from app.engine import sequence as sequences
-from app.engine.reply import Counters, Reply, describe
-from app.engine.requests import OpenRequests
+from app.engine.reply import Counters, Reply, count_rows, describe
+from app.engine.requests import Member, OpenRequests
 from app.engine.reuse import PrefixReuse
-from app.engine.runner import Runner
+from app.engine.runner import Adapters, Runner
 from app.engine.sampling import NOT_FINITE, sample
 from app.engine.scheduler import Chunk, Scheduler
 from app.engine.sequence import Sequence
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 class Decoder:
     """Sends Tokens messages for each sequence as its tokens are generated, and then exactly one Finished or Failed.
 
+    `members` are the versions that share the decoder, by digest. It is empty if the decoder belongs to one version.
+
     A sequence leaves in two steps. First, the sequence is closed: its final message is sent, possibly during a call of
     the network. Then `_leave` frees the sequence's slot. A slot is freed only between calls: the last sequence moves
     into the slot, and a call identifies its rows by their slots.
@@ -38,9 +40,11 @@ class Decoder:
         reply: Reply, counters: Counters, reuse: PrefixReuse | None = None,
     ) -> None:  # fmt: skip
         self.runner, self.scheduler, self.reuse = runner, scheduler, reuse
-        self.vocab_size, self.context_length, self.eos_id = vocab_size, context_length, eos_id
+        self.vocab_size, self.context_length = vocab_size, context_length
         self.reply, self.counters = reply, counters
-        self.open: OpenRequests[Sequence] = OpenRequests(reply, counters)
+        self.members: dict[str, Member] = {}
+        self._own = Member("", counters, eos_id)
+        self.open: OpenRequests[Sequence] = OpenRequests(reply)
 
     @property
     def running(self) -> int:
@@ -61,9 +65,11 @@ class Decoder:
 
     def add(self, peer: bytes, message: Generate) -> None:
         """Queue a request. Reply with Failed immediately if the request cannot run."""
-        if self.open.refuse(peer, message, sequences.problem(message, self.vocab_size, self.context_length)):
+        member = self.members.get(message.digest, self._own)
+        problem = sequences.problem(message, self.vocab_size, self.context_length)
+        if self.open.refuse(peer, message, problem, member):
             return
-        sequence = sequences.admit(message, peer, self.context_length, self.eos_id)
+        sequence = sequences.admit(message, peer, self.context_length, member)
         sequence.arrived = time.monotonic()
         self.open.add(sequence)
         self.scheduler.add(sequence)
@@ -73,7 +79,7 @@ class Decoder:
         sequence = self.open.get(peer, id)
         if sequence is None:
             return False
-        self.counters.add("aborted")
+        sequence.member.counters.add("aborted")
         self._end(sequence, "abort")
         self._leave(sequence)
         return True
@@ -123,10 +129,11 @@ class Decoder:
         running = [s for s in rows if s is not None]
         if not running:
             return 0
-        self.counters.add("decode_calls")
-        self.counters.add("decode_rows", len(running))
+        running[0].member.counters.add("decode_calls")  # a call for several versions is counted once
+        count_rows("decode_rows", [(s.member.counters, 1) for s in running])
         try:
-            logits_BV = self.runner.decode([[s.output[-1]] if s else [] for s in rows], self.scheduler.alone)
+            ids = [[s.output[-1]] if s else [] for s in rows]
+            logits_BV = self.runner.decode(ids, self.scheduler.alone, self._adapters(rows))
             if len(running) < len(rows):
                 logits_BV = logits_BV[[i for i, s in enumerate(rows) if s is not None]]
             self._advance(running, logits_BV)
@@ -141,7 +148,7 @@ class Decoder:
         """Run one prefill call, and sample the first token of each sequence whose prompt has now been read."""
         pieces = [s.prompt[s.computed : s.computed + n] for s, n in zip(chunk.sequences, chunk.lengths, strict=True)]
         try:
-            hidden_BTD = self.runner.read(chunk.start, pieces)
+            hidden_BTD = self.runner.read(chunk.start, pieces, self._adapters(chunk.sequences))
             ends = []
             for row, (sequence, piece) in enumerate(zip(chunk.sequences, pieces, strict=True)):
                 if sequence.params.prompt_logprobs is not None:
@@ -151,12 +158,16 @@ class Decoder:
                     self.reuse.read(sequence)
                 if not sequence.remaining:
                     ends.append((row, len(piece) - 1))
-            self.counters.add("prompt_tokens", sum(chunk.lengths))
-            self.counters.add("prefill_padded_tokens", chunk.cost)
+            counters, longest = [s.member.counters for s in chunk.sequences], max(chunk.lengths)
+            count_rows("prompt_tokens", zip(counters, chunk.lengths, strict=True))
+            count_rows("prefill_padded_tokens", ((each, longest) for each in counters))
             if ends:
                 self._begin([chunk.sequences[row] for row, _ in ends], self.runner.logits_after(hidden_BTD, ends))
         except Exception as error:
             self._fail_call(chunk.sequences, error)
+
+    def _adapters(self, rows: Iterable[Sequence | None]) -> Adapters:
+        return [s.member.loaded.adapter if s else None for s in rows] if self.members else ()
 
     def _add_prompt_logprobs(self, sequence: Sequence, hidden_TD: Tensor, length: int) -> None:
         start, count = sequence.computed, sequence.params.prompt_logprobs or 0
@@ -199,14 +210,14 @@ class Decoder:
                 self._end(sequence, reason, token, logprob.logprob if logprob else None)
             elif reason:
                 self._end(sequence, reason)
-        self.counters.add("generation_tokens", len(rows))
+        count_rows("generation_tokens", [(s.member.counters, 1) for s in rows])
 
     def _end(
         self, sequence: Sequence, reason: str, stop_id: int | None = None, stop_logprob: float | None = None
     ) -> None:
         """Close a sequence with Finished. `_leave` frees its slot once no call is in progress."""
         self.open.close(sequence)
-        self.counters.add(f"finished_{reason}")
+        sequence.member.counters.add(f"finished_{reason}")
         timing = _timing(sequence)
         with telemetry.about(sequence.request_id):
             logger.info("%s after %d tokens in %.1f ms", reason, len(sequence.output), timing.inference_ms)

@@ -14,7 +14,8 @@ import torch
 from app.engine.decoder import Decoder
 from app.engine.lanes import Lanes, share
 from app.engine.limits import StepLimits
-from app.engine.loader import Loader
+from app.engine.loader import LoadedNetwork
+from app.engine.loader_thread import Loader
 from app.engine.loading import Loading, trim
 from app.engine.memory import Memory
 from app.engine.prefixes import Prefixes
@@ -43,7 +44,10 @@ class EngineHost:
         self.counters = Counters()
         self.memory = Memory(limits.memory)
         self.prefixes: Prefixes[Snapshot] | None = Prefixes(limits.prefixes) if limits.prefixes else None
-        start = partial(assemble, limits=limits, prefixes=self.prefixes, reply=reply, counters=self.counters)
+
+        def start(network: LoadedNetwork, work: Counters | None) -> LoadedVersion:
+            return assemble(network, limits, reply, self.counters, self.prefixes, work)
+
         self.loading = Loading(loader, self.memory, start, self._retire, reply, self.counters)
         self.versions = self.loading.versions
         self._step_started: float | None = None
@@ -107,7 +111,7 @@ class EngineHost:
     def _retire(self, version: LoadedVersion) -> None:
         if self.prefixes:
             self.prefixes.drop(version.loaded.digest)
-        for part in version.parts.values():
+        for part in version.leave():
             if isinstance(part, Decoder):
                 self._decoders.discard(part)
             else:

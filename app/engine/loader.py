@@ -1,4 +1,4 @@
-"""Loads networks from checkpoint directories, in a separate thread, while the engine continues to answer requests.
+"""Loads networks from checkpoint directories.
 
 The hashes of all files are checked before any file is parsed.
 """
@@ -6,9 +6,6 @@ The hashes of all files are checked before any file is parsed.
 from __future__ import annotations
 
 import logging
-import queue
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,10 +22,10 @@ from app.checkpoint.directory import WEIGHTS, Checkpoint
 from app.engine.modes import set_mode
 from app.engine.precision import Subject
 from app.engine.probing import probes_of
-from app.engine.reply import is_out_of_memory
 from app.engine.runner import Scaling
+from app.engine.shared_base import SharedBase
 from app.engine.tuning import Tuner, UntunedVersion
-from app.errors import CheckpointInvalid, OstinatoError, Unavailable
+from app.errors import CheckpointInvalid
 from app.tokenization.pieces import pieces
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.engine import Load
@@ -37,20 +34,24 @@ from app.wire.probes import ProbeSet
 from models import tasks
 from models.config import ModelConfig
 from models.kernels.modes import ComputeMode, fixed_mode
+from models.mixed_adapters import AdapterMatrices
 
 logger = logging.getLogger(__name__)
 FIXED = "fixed by the settings"
 PLAIN = ModeChoice("float32/torch", FIXED)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LoadedNetwork:
     """A loaded checkpoint, in evaluation mode and without gradients.
 
     `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target values;
     answers are converted back to the original units. `nbytes` is the size of the weights in memory, including copies in
     a kernel's own layout. `dtype` is the data type of the activations. `choice` is the chosen mode (weight type and
-    kernel), with the reason for the choice.
+    kernel), with the reason for the choice. `message` is the message that the version was loaded for.
+
+    If the version shares the network of its base, `shared` is this base, `network` has its modules, `nbytes` does not
+    include it, and `adapter` contains the matrices of the version's adapter, if it has one.
     """
 
     digest: str
@@ -64,6 +65,9 @@ class LoadedNetwork:
     scaling: Scaling | None
     target: Scaling | None
     choice: ModeChoice = PLAIN
+    message: Load | None = field(default=None, repr=False)
+    shared: SharedBase | None = field(default=None, repr=False)
+    adapter: AdapterMatrices | None = field(default=None, repr=False)
 
     @property
     def mode(self) -> ComputeMode:
@@ -71,31 +75,74 @@ class LoadedNetwork:
         return ComputeMode.parse(self.choice.mode)
 
 
+@dataclass(frozen=True, slots=True)
+class LoadSource:
+    """The checked files of a version that is being loaded."""
+
+    message: Load
+    directory: Path
+    contents: Checkpoint
+    tokenizer: Tokenizer | None
+
+    @property
+    def generates(self) -> bool:
+        """Whether the version generates text."""
+        return self.contents.config.task == "generation"
+
+    def loaded(
+        self, network: Any, nbytes: int, choice: ModeChoice, device: torch.device, **shared: Any
+    ) -> LoadedNetwork:
+        """Return the loaded version with a network that was built from this source."""
+        target = self.contents.raw_config.get("target")
+        return LoadedNetwork(
+            self.message.digest, self.message.name, self.contents.config, network, nbytes,
+            ComputeMode.parse(choice.mode).dtype, device,
+            self.tokenizer.eos_id if self.tokenizer and self.generates else None,
+            _scaling(self.contents), Scaling([target["mean"]], [target["std"]]) if target else None, choice,
+            self.message, **shared,
+        )  # fmt: skip
+
+
+def read_source(message: Load) -> LoadSource:
+    """Check the files of a version. Raises CheckpointInvalid if they differ from those listed in `message`, or are not
+    a valid checkpoint.
+    """
+    directory = Path(message.directory)
+    _verify(directory, message)
+    contents = checkpoint.read(directory)
+    needed = contents.config.task == "generation" or contents.config.ngram_buckets
+    return LoadSource(message, directory, contents, Tokenizer.load(directory) if needed else None)
+
+
 def load(message: Load, device: torch.device, dtype: torch.dtype, tuner: Tuner | None = None) -> LoadedNetwork:
-    """Load the checkpoint named in `message` onto `device`.
+    """Load the checkpoint named in `message` onto `device`. An adapter is merged into its base.
 
     The mode is chosen by `tuner`. Without a tuner, the fixed mode of `dtype` is used.
 
     Raises CheckpointInvalid if the files differ from those listed in `message`, or are not a valid checkpoint.
     """
-    directory = Path(message.directory)
-    _verify(directory, message)
-    contents = checkpoint.read(directory)
-    config, generates = contents.config, contents.config.task == "generation"
-    tokenizer = Tokenizer.load(directory) if generates or config.ngram_buckets else None
-    build = partial(_network, contents, directory, tokenizer)
-    fixed = fixed_mode(device, dtype, generates=generates)
-    chosen = ModeChoice(str(fixed), FIXED)
-    if tuner is not None:
-        chosen = _choose(tuner, message, fixed, partial(_untuned, message, contents, directory, build, device))
+    return load_source(read_source(message), device, dtype, tuner)
+
+
+def load_source(source: LoadSource, device: torch.device, dtype: torch.dtype, tuner: Tuner | None) -> LoadedNetwork:
+    """Load a version whose files have been checked, as `load` does."""
+    fixed = fixed_mode(device, dtype, generates=source.generates)
+    chosen = choose_mode(source, device, dtype, tuner)
+    build = partial(_network, source.contents, source.directory, source.tokenizer)
     network, nbytes, chosen = _built(build, chosen, fixed, device, tuner.threads if tuner else 1)
-    mode = ComputeMode.parse(chosen.mode)
-    target = contents.raw_config.get("target")
-    return LoadedNetwork(
-        message.digest, message.name, config, network, nbytes, mode.dtype, device,
-        tokenizer.eos_id if tokenizer and generates else None,
-        _scaling(contents), Scaling([target["mean"]], [target["std"]]) if target else None, chosen,
-    )  # fmt: skip
+    return source.loaded(network, nbytes, chosen, device)
+
+
+def choose_mode(
+    source: LoadSource, device: torch.device, dtype: torch.dtype, tuner: Tuner | None, *, shared: bool = False
+) -> ModeChoice:
+    """Choose the mode of a version. `shared`: only modes in which versions can share the network of a base."""
+    fixed = fixed_mode(device, dtype, generates=source.generates)
+    if tuner is None:
+        return ModeChoice(str(fixed), FIXED)
+    build = partial(_network, source.contents, source.directory, source.tokenizer)
+    untuned = partial(_untuned, source.message, source.contents, source.directory, build, device, shared)
+    return _choose(tuner, source.message, fixed, untuned)
 
 
 def _choose(tuner: Tuner, message: Load, fixed: ComputeMode, untuned: Callable[[], UntunedVersion]) -> ModeChoice:
@@ -136,7 +183,7 @@ def _scaling(contents: Checkpoint) -> Scaling | None:
 
 
 def _untuned(
-    message: Load, contents: Checkpoint, directory: Path, build: Callable[[], Any], device: torch.device
+    message: Load, contents: Checkpoint, directory: Path, build: Callable[[], Any], device: torch.device, shared: bool
 ) -> UntunedVersion:
     threshold = float(contents.raw_config.get("threshold", 0.5))
     subject = Subject(contents.config, device, contents.calibration, threshold, _scaling(contents))
@@ -147,7 +194,7 @@ def _untuned(
 
         return probes_of(contents.config, message.probes or b"", message.digest, specials)
 
-    return UntunedVersion(message.digest, subject, probes, build)
+    return UntunedVersion(message.digest, subject, probes, build, shared)
 
 
 def _verify(directory: Path, message: Load) -> None:
@@ -172,66 +219,17 @@ def _network(contents: Checkpoint, directory: Path, tokenizer: Tokenizer | None)
     The weights files' headers are checked first, so that nothing is allocated for a configuration that needs more
     weights than the files contain. The tokenizer is needed for the n-gram branch of a text classifier.
     """
-    config = contents.config
-    check_weights(directory, WEIGHTS, config, contents.adapter)
-    network: Any = tasks.build_for_inference(config)
+    check_weights(directory, WEIGHTS, contents.config, contents.adapter)
+    network: Any = tasks.build_for_inference(contents.config)
     values: dict[str, Tensor] = checkpoint.load_weights(directory, contents, load_file)
     network.load_state_dict(values)
+    return ready(network, contents.config, tokenizer)
+
+
+def ready(network: Any, config: ModelConfig, tokenizer: Tokenizer | None) -> Any:
+    """Prepare a network with loaded weights for inference."""
     network.requires_grad_(False).eval()
     if config.ngram_buckets and config.task != "generation":
         assert tokenizer is not None
         network.ngrams.bind_tokens(pieces(tokenizer))
     return network
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOutcome:
-    """The outcome of a load: a network, or the error to send in reply to `message`. `seconds` is the loading time."""
-
-    message: Load
-    result: LoadedNetwork | OstinatoError
-    seconds: float
-
-
-class Loader:
-    """Loads one version after another in a daemon thread.
-
-    `wake` is called in that thread when `collect` has outcomes to return.
-    """
-
-    def __init__(
-        self, device: torch.device, dtype: torch.dtype, wake: Callable[[], None], tuner: Tuner | None = None
-    ) -> None:
-        self.device, self.dtype, self._wake, self._tuner = device, dtype, wake, tuner
-        self._requests: queue.SimpleQueue[Load] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[LoadOutcome] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="loader", daemon=True).start()
-
-    def submit(self, message: Load) -> None:
-        """Queue a version for loading, and return immediately."""
-        self._requests.put(message)
-
-    def collect(self) -> list[LoadOutcome]:
-        """Return the outcomes of the loads that have ended since the last call, in submission order."""
-        outcomes = []
-        while not self._outcomes.empty():
-            outcomes.append(self._outcomes.get())
-        return outcomes
-
-    def _run(self) -> None:
-        while True:
-            message = self._requests.get()
-            start = time.monotonic()
-            self._outcomes.put(LoadOutcome(message, self._attempt(message), time.monotonic() - start))
-            self._wake()
-
-    def _attempt(self, message: Load) -> LoadedNetwork | OstinatoError:
-        try:
-            return load(message, self.device, self.dtype, self._tuner)
-        except OstinatoError as error:
-            return error
-        except Exception as error:  # any error: the engine must keep serving its other versions
-            if is_out_of_memory(error):
-                return Unavailable(f"not enough memory to load {message.name}", code="out_of_memory")
-            logger.exception("loading %s failed", message.name)
-            return CheckpointInvalid(f"{message.name} cannot be loaded ({type(error).__name__})")

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import torch
 
-from app.engine.loader import LoadedNetwork, Loader, LoadOutcome
+from app.engine.loader import LoadedNetwork
+from app.engine.loader_thread import Loader, LoadOutcome
 from app.engine.memory import Memory
 from app.engine.reply import Counters, Reply, describe
 from app.engine.version import LoadedVersion
@@ -22,12 +23,13 @@ logger = logging.getLogger(__name__)
 class Loading:
     """The loaded `versions` by digest, and the versions that are being loaded or waiting to be unloaded.
 
-    `assemble` creates a LoadedVersion from a loaded network. `retire` is called for each unloaded version and must drop
-    all references to it, because otherwise its memory is not freed.
+    `assemble` creates a LoadedVersion from a loaded network and, if the version was loaded before, its counters.
+    `retire` is called for each unloaded version and must drop all references to it, because otherwise its memory is not
+    freed.
     """
 
     def __init__(
-        self, loader: Loader, memory: Memory, assemble: Callable[[LoadedNetwork], LoadedVersion],
+        self, loader: Loader, memory: Memory, assemble: Callable[[LoadedNetwork, Counters | None], LoadedVersion],
         retire: Callable[[LoadedVersion], None], reply: Reply, counters: Counters,
     ) -> None:  # fmt: skip
         self.loader, self.memory, self.reply, self.counters = loader, memory, reply, counters
@@ -35,6 +37,7 @@ class Loading:
         self._assemble, self._retire = assemble, retire
         self._askers: dict[str, list[bytes]] = {}  # digest being loaded -> peers that wait for the answer
         self._leaving: set[str] = set()  # the digests of the versions that are unloaded as soon as they are idle
+        self._replaced: list[LoadedVersion] = []  # they only finish requests; new ones use a shared network
 
     def load(self, peer: bytes, message: wire.Load) -> None:
         """Load a version in another thread. Replies immediately if it is already loaded or does not fit in memory."""
@@ -66,12 +69,13 @@ class Loading:
         result, digest = outcome.result, outcome.message.digest
         if isinstance(result, LoadedNetwork):
             try:
-                self.versions[digest] = self._assemble(result)
+                self._start(result)
             except Exception as error:
                 logger.exception("%s cannot be served", outcome.message.name)
                 self.memory.release(digest)
                 return wire.LoadFailed(digest, *describe(error))
-            self.memory.loaded(digest, result.nbytes)
+            for network in outcome.replaced:
+                self._replace(network)
             self.counters.add("loads")
             self.counters.add("load_seconds", outcome.seconds)
             logger.info("loaded %s in %.2f s", outcome.message.name, outcome.seconds)
@@ -82,13 +86,36 @@ class Loading:
         logger.warning("%s could not be loaded: %s", outcome.message.name, result.message)
         return wire.LoadFailed(digest, result.code, result.message)
 
+    def _start(self, network: LoadedNetwork, work: Counters | None = None) -> None:
+        self.versions[network.digest] = self._assemble(network, work)
+        base = network.shared
+        self.memory.loaded(network.digest, network.nbytes, (base.key, base.nbytes) if base else (None, 0))
+
+    def _replace(self, network: LoadedNetwork) -> None:
+        """Use another network for new requests to a loaded version. Its open requests are finished with the old one."""
+        earlier = self.versions.get(network.digest)
+        if earlier is None:  # it has been unloaded
+            return
+        try:
+            self._start(network, earlier.counters)
+        except Exception:
+            logger.exception("the network of %s cannot be replaced", network.name)
+        else:
+            self._replaced.append(earlier)
+
     def unload(self, digest: str) -> None:
         """Unload a version as soon as it is idle or, if it is still loading, as soon as it has been loaded."""
         self._leaving.add(digest)
         self.unload_idle()
 
     def unload_idle(self) -> None:
-        """Unload the idle versions for which an Unload message has arrived."""
+        """Unload the idle versions for which an Unload message has arrived, and the replaced networks."""
+        if done := [version for version in self._replaced if not version.busy]:
+            self._replaced = [version for version in self._replaced if version not in done]
+            for version in done:
+                self._retire(version)
+            del version, done  # drop the last references
+            _release_memory()
         if not self._leaving:
             return
         for digest in [d for d in self._leaving if d not in self._askers and (d not in self.versions or self._idle(d))]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 
 from app.errors import Unavailable
@@ -18,6 +18,7 @@ class _Entry:
     bytes: int
     aliased: bool
     last_use: int
+    base: tuple[Hashable, int] = (None, 0)  # the identity and the size of weights that it shares with other versions
 
 
 class Memory:
@@ -36,7 +37,7 @@ class Memory:
     @property
     def bytes(self) -> int:
         """The total size of the weights of all versions that are loaded or being loaded."""
-        return sum(entry.bytes for entry in self._entries.values())
+        return _size(self._entries.values())
 
     @property
     def names(self) -> list[str]:
@@ -50,15 +51,14 @@ class Memory:
         first. If busy or required versions leave too little memory, raises Unavailable (`out_of_memory`) and changes
         nothing.
         """
-        missing, evicted = self.bytes + message.bytes - self.limit, list[str]()
+        kept, evicted = dict(self._entries), list[str]()
         for digest in sorted(self._entries, key=lambda d: (self._entries[d].aliased, self._entries[d].last_use)):
-            if missing <= 0:
+            if _size(kept.values()) + message.bytes <= self.limit:
                 break
             if digest not in self.required and idle(digest):
-                missing -= self._entries[digest].bytes
+                del kept[digest]
                 evicted.append(digest)
-        if missing > 0:
-            in_use = self.bytes - sum(self._entries[digest].bytes for digest in evicted)
+        if (in_use := _size(kept.values())) + message.bytes > self.limit:
             raise Unavailable(self._explain(message, in_use), code="out_of_memory")
         self._entries[message.digest] = _Entry(message.name, message.bytes, message.aliased, next(self._uses))
         return evicted
@@ -69,9 +69,14 @@ class Memory:
             return needed
         return f"{needed}, {_mib(in_use)} of which are in use by versions that are busy or required"
 
-    def loaded(self, digest: str, nbytes: int) -> None:
-        """Replace the expected size of a version with its actual size."""
-        self._entries[digest].bytes = nbytes
+    def loaded(self, digest: str, nbytes: int, base: tuple[Hashable, int] = (None, 0)) -> None:
+        """Replace the expected size of a version with its actual size.
+
+        `base` contains the identity and the size of weights that the version shares with others. Their memory is
+        counted once, and becomes free with the last of these versions.
+        """
+        entry = self._entries[digest]
+        entry.bytes, entry.base = nbytes, base
 
     def used(self, digest: str) -> None:
         """Record a use of a version."""
@@ -80,6 +85,10 @@ class Memory:
     def release(self, digest: str) -> None:
         """Release the memory of a version that has been unloaded or could not be loaded."""
         self._entries.pop(digest, None)
+
+
+def _size(entries: Collection[_Entry]) -> int:
+    return sum(entry.bytes for entry in entries) + sum(nbytes for _, nbytes in {entry.base for entry in entries})
 
 
 def _mib(nbytes: int) -> int:

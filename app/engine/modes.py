@@ -20,6 +20,11 @@ def least_gain(mode: ComputeMode) -> float:
     return OPENVINO_GAIN if mode.kernel == openvino_body.KERNEL else GAIN
 
 
+def can_be_shared(mode: ComputeMode) -> bool:
+    """Whether the rows of a call can have different adapters. OpenVINO computes whole bodies, without adapters."""
+    return mode.kernel != openvino_body.KERNEL
+
+
 def supported_modes(device: torch.device, network: Any, *, generates: bool) -> list[ComputeMode]:
     """Return the modes that this machine supports for a network."""
     supported = modes.supported_modes(device, network, generates=generates)

@@ -24,9 +24,10 @@ from app.engine.fingerprint import fingerprint
 from app.engine.host import EngineHost
 from app.engine.lanes import Lanes
 from app.engine.limits import StepLimits
-from app.engine.loader import Loader
+from app.engine.loader_thread import Loader
 from app.engine.measurements import Measurements
 from app.engine.reply import describe
+from app.engine.sharing import Sharing
 from app.engine.tuning import Tuner
 from app.settings import PREFIX, SettingError, Settings, cores, installed_memory
 from app.wire import engine as wire
@@ -131,7 +132,8 @@ class EngineProcess:
         self._ending = threading.Event()
         # In invariant mode there are no lanes: the last bits of a result depend on the number of threads.
         lanes = None if device.type != "cpu" or threads < 2 or limits.invariant else Lanes(threads, self._wake)
-        self.host = EngineHost(limits, Loader(device, dtype, self._wake, tuner), self._send, lanes)
+        load = Sharing(device, dtype, tuner, enabled=not limits.invariant).load
+        self.host = EngineHost(limits, Loader(load, self._wake), self._send, lanes)
 
     def serve(self) -> None:
         """Bind the sockets, and run the loop until a signal stops the process."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from app import telemetry
 from app.wire.engine import Failed, FromEngine
@@ -35,6 +35,15 @@ class Counters(dict[str, float]):
         """Count a failed request, in total and for its error code."""
         self.add("failed")
         self.add(f"failed_{code}")
+
+
+def count_rows(name: str, rows: Iterable[tuple[Counters, int]]) -> None:
+    """Add an amount for each row of a call to the counters of the row's version."""
+    totals: dict[int, tuple[Counters, int]] = {}
+    for counters, amount in rows:
+        totals[id(counters)] = counters, amount + totals.get(id(counters), (counters, 0))[1]
+    for counters, total in totals.values():
+        counters.add(name, total)
 
 
 def fail(reply: Reply, counters: Counters, peer: bytes, id: str, code: str, message: str, request_id: str = "") -> None:

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from app.engine.reply import Counters, Reply, fail
 from app.wire.engine import Embed, Generate, Score
 
 INVALID, TOO_LONG = "invalid_request", "context_length_exceeded"
 NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """A version whose requests a scorer or decoder answers. Versions with a common base share these parts.
+
+    `loaded` is the version's `LoadedNetwork` if the part is shared.
+    """
+
+    digest: str
+    counters: Counters
+    eos_id: int | None = None
+    loaded: Any = None
 
 
 class OpenRequest(Protocol):
@@ -24,6 +38,7 @@ class OpenRequest(Protocol):
     request_id: str
     deadline: float | None  # a time of the monotonic clock, which all programs on a machine share
     closed: bool
+    member: Member
 
 
 R = TypeVar("R", bound=OpenRequest)
@@ -36,8 +51,8 @@ class OpenRequests(Generic[R]):
     closed, so that the caller can free the rows or slots of all these requests in one pass.
     """
 
-    def __init__(self, reply: Reply, counters: Counters) -> None:
-        self.reply, self.counters = reply, counters
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
         self._requests: dict[tuple[bytes, str], R] = {}
         self._next_deadline = NEVER  # a lower bound of all deadlines: closing a request does not raise it
 
@@ -51,7 +66,9 @@ class OpenRequests(Generic[R]):
     def get(self, peer: bytes, id: str) -> R | None:
         return self._requests.get((peer, id))
 
-    def refuse(self, peer: bytes, message: Score | Embed | Generate, problem: tuple[str, str] | None) -> bool:
+    def refuse(
+        self, peer: bytes, message: Score | Embed | Generate, problem: tuple[str, str] | None, member: Member
+    ) -> bool:
         """Reject a message if it has a `problem` (code, text) or the id of an open request.
 
         Return whether it was rejected.
@@ -60,7 +77,7 @@ class OpenRequests(Generic[R]):
             problem = INVALID, "a request with this id is already open"
         if problem is None:
             return False
-        fail(self.reply, self.counters, peer, message.id, *problem, message.request_id)
+        fail(self.reply, member.counters, peer, message.id, *problem, message.request_id)
         return True
 
     def add(self, request: R) -> None:
@@ -77,7 +94,7 @@ class OpenRequests(Generic[R]):
     def fail(self, request: R, code: str, message: str) -> None:
         """Close a request with Failed as its final message."""
         self.close(request)
-        fail(self.reply, self.counters, request.peer, request.id, code, message, request.request_id)
+        fail(self.reply, request.member.counters, request.peer, request.id, code, message, request.request_id)
 
     def expire(self) -> list[R]:
         """Fail the requests whose deadline has passed. Scans open requests only when a deadline may have passed."""
@@ -96,7 +113,7 @@ class OpenRequests(Generic[R]):
         orphans = [r for r in self._requests.values() if gone(r.peer)]
         for request in orphans:
             self.close(request)
-            self.counters.add("aborted")
+            request.member.counters.add("aborted")
         return orphans
 
     def fail_all(self, code: str, message: str) -> None:
@@ -105,4 +122,4 @@ class OpenRequests(Generic[R]):
         for request in requests.values():
             request.closed = True
         for request in requests.values():
-            fail(self.reply, self.counters, request.peer, request.id, code, message, request.request_id)
+            fail(self.reply, request.member.counters, request.peer, request.id, code, message, request.request_id)

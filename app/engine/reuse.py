@@ -34,11 +34,6 @@ class PrefixReuse:
         self.step, self.least = step, least
         self._divisible = runner.divisible
 
-    @property
-    def nbytes(self) -> int:
-        """The size of the version's states in the cache. Safe to read from another thread."""
-        return self.prefixes.bytes.get(self.digest, 0)
-
     def begin(self, sequence: Sequence) -> None:
         """Initialise an empty slot with the state after the prompt's longest cached prefix."""
         if sequence.params.prompt_logprobs is not None:
@@ -97,4 +92,4 @@ class PrefixReuse:
         self.counters.add("prefix_cache_evictions", self.prefixes.evictions - evictions)
 
     def _key(self, sequence: Sequence) -> tuple[str, str, str]:
-        return self.digest, sequence.principal, sequence.cache_salt
+        return sequence.member.digest or self.digest, sequence.principal, sequence.cache_salt

@@ -13,9 +13,11 @@ from torch import Tensor
 from app.engine.sampling import token_logprobs
 from app.wire.engine import FeatureSequence, TokenLogprob
 from models.interface import Context
+from models.mixed_adapters import AdapterMatrices, AdapterStacks, using
 from models.snapshot import Snapshot, join
 from models.state import State
 
+Adapters = Sequence[AdapterMatrices | None]
 LOGPROB_ROWS = 128  # the number of prompt positions whose logits (rows, V) are computed at once
 
 
@@ -35,9 +37,9 @@ class Scaling:
 class Runner:
     """A language model and the state of its `max_slots` slots."""
 
-    def __init__(self, network: Any, max_slots: int, device: torch.device) -> None:
-        self.network = network
-        self.device = device
+    def __init__(self, network: Any, max_slots: int, device: torch.device, stacks: AdapterStacks | None = None) -> None:
+        """`stacks` is needed if the rows of a call can have different adapters."""
+        self.network, self.device, self.stacks = network, device, stacks
         self.state: State = network.new_state(max_slots)
 
     def reset(self, slots: Sequence[int]) -> None:
@@ -62,23 +64,25 @@ class Runner:
         """Overwrite a slot with the state after the tokens `ids`, joined from consecutive `segments`."""
         self.network.resume(self.state, slot, join(segments), ids)
 
-    def read(self, start: int, rows: Sequence[Sequence[int]]) -> Tensor:
+    def read(self, start: int, rows: Sequence[Sequence[int]], adapters: Adapters = ()) -> Tensor:
         """Feed the token ids rows[i] to slot `start` + i, and return hidden_BTD.
 
-        An empty row does not change its slot.
+        An empty row does not change its slot. `adapters` are those of the rows (None: the base alone), or empty.
         """
         ids_BT, lengths_B = pad(rows, self.device)
-        hidden_BTD: Tensor = self.network(ids_BT, Context(lengths_B, self.state.narrow(start, len(rows))))
+        mixed = self.stacks.rows(adapters, [len(row) for row in rows]) if self.stacks and adapters else None
+        with using(mixed):
+            hidden_BTD: Tensor = self.network(ids_BT, Context(lengths_B, self.state.narrow(start, len(rows))))
         return hidden_BTD
 
-    def decode(self, rows: Sequence[Sequence[int]], alone: bool) -> Tensor:
+    def decode(self, rows: Sequence[Sequence[int]], alone: bool, adapters: Adapters = ()) -> Tensor:
         """Feed at most one token id to each slot, starting at slot 0, and return logits_BV.
 
         If `alone` is true, each row is computed in a separate call, so that its logits are bit-identical regardless of
         other rows. Otherwise, the number of rows determines the kernel of each matrix product, and thus its rounding.
         """
         if not alone:
-            logits_BV: Tensor = self.network.logits(self.read(0, rows)[:, 0])
+            logits_BV: Tensor = self.network.logits(self.read(0, rows, adapters)[:, 0])
             return logits_BV
         parts = [self.network.logits(self.read(slot, [row])[:, 0]) for slot, row in enumerate(rows) if row]
         width = parts[0].shape[1]

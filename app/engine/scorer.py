@@ -16,8 +16,8 @@ from torch import Tensor
 
 from app import telemetry
 from app.engine.batcher import Batcher
-from app.engine.reply import Counters, Reply, describe
-from app.engine.requests import INVALID, TOO_LONG, OpenRequests
+from app.engine.reply import Counters, Reply, count_rows, describe
+from app.engine.requests import INVALID, TOO_LONG, Member, OpenRequests
 from app.wire.engine import Embed, FeatureSequence, Finished, Score, Scored, Timing
 from app.wording import quantity
 from models.config import ModelConfig
@@ -42,8 +42,14 @@ class ScoringRequest:
     results: list[list[float]]
     remaining: int
     request_id: str  # the id of the HTTP request, for the log
+    member: Member
     started: float = 0.0  # the monotonic time at which the first row entered a batch; 0 before then
     closed: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether a row has entered a batch."""
+        return self.started > 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,13 +64,14 @@ class ScoringItem:
 class Scorer:
     """Answers each request with exactly one Scored or Failed, or Finished if the request is aborted.
 
+    `members` are the versions that share the scorer, by digest. It is empty if the scorer belongs to one version.
     `step` runs one batch. The host instead calls the three phases of a step: `take`, `attempt` (in any thread) and
     `finish`.
     """
 
     def __init__(
         self,
-        network: ScoreFunction,
+        network: ScoreFunction | None,
         config: ModelConfig,
         batcher: Batcher[ScoringItem],
         reply: Reply,
@@ -76,14 +83,16 @@ class Scorer:
             min(batcher.max_tokens, BACKGROUND_TOKENS), min(batcher.max_rows, BACKGROUND_ROWS)
         )
         self.reply, self.counters = reply, counters
-        self.open: OpenRequests[ScoringRequest] = OpenRequests(reply, counters)
+        self.members: dict[str, Member] = {}
+        self._own = Member("", counters)
+        self.open: OpenRequests[ScoringRequest] = OpenRequests(reply)
         self.computing = 0  # the number of batches in other threads, some of which may have no open request
         self._stale = False  # whether the batcher may contain rows of closed requests
 
     @property
     def running(self) -> int:
         """The number of open requests with a row that has entered a batch. Safe to read from another thread."""
-        return sum(request.started > 0 for request in self.open.values())
+        return sum(request.running for request in self.open.values())
 
     @property
     def waiting(self) -> int:
@@ -109,11 +118,13 @@ class Scorer:
         Replies with Failed immediately if the request cannot run.
         """
         rows: Sequence[ScoringRow] = message.features or message.sequences
-        if self.open.refuse(peer, message, _problem(rows, self.config)):
+        member = self.members.get(message.digest, self._own)
+        if self.open.refuse(peer, message, _problem(rows, self.config), member):
             return
         request = ScoringRequest(
-            peer, message.id, message.deadline, time.monotonic(), [[]] * len(rows), len(rows), message.request_id
-        )
+            peer, message.id, message.deadline, time.monotonic(), [[]] * len(rows), len(rows), message.request_id,
+            member,
+        )  # fmt: skip
         self.open.add(request)
         batcher = self._background if message.background else self.batcher
         for index, row in enumerate(rows):
@@ -126,8 +137,8 @@ class Scorer:
             return False
         self.open.close(request)
         self._stale = True
-        self.counters.add("aborted")
-        self.counters.add("finished_abort")
+        request.member.counters.add("aborted")
+        request.member.counters.add("finished_abort")
         self.reply(peer, Finished(id, "abort", _timing(request)))
         return True
 
@@ -177,10 +188,14 @@ class Scorer:
         Does not change any state, and can be called from any thread.
         """
         try:
-            scores: list[list[float]] = self.network([item.row for item in batch]).tolist()
-            return scores
+            return self._compute(batch)
         except Exception as error:
             return error
+
+    def _compute(self, batch: Sequence[ScoringItem]) -> list[list[float]]:
+        assert self.network is not None
+        scores: list[list[float]] = self.network([item.row for item in batch]).tolist()
+        return scores
 
     def attempt_open(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
         """Like `attempt`, but returns empty scores, without computing, if all requests of the batch are closed."""
@@ -224,7 +239,7 @@ class Scorer:
 
     def _complete(self, request: ScoringRequest) -> None:
         self.open.close(request)
-        self.counters.add("classified")
+        request.member.counters.add("classified")
         timing = _timing(request)
         if logger.isEnabledFor(logging.DEBUG):  # too many requests per second to log each one at a higher level
             with telemetry.about(request.request_id):
@@ -236,13 +251,14 @@ class Scorer:
         self.open.fail(request, code, message)
 
     def _count(self, batch: Sequence[ScoringItem]) -> None:
-        lengths = [steps_of(item.row) for item in batch]
-        self.counters.add("batches")
-        self.counters.add("batch_sequences", len(batch))
-        self.counters.add("batch_tokens", sum(lengths))
-        self.counters.add("prompt_tokens", sum(lengths))
-        self.counters.observe("iteration_tokens", sum(lengths))
-        self.counters.add("padded_tokens", len(batch) * max(lengths))
+        lengths, counters = [steps_of(item.row) for item in batch], [item.request.member.counters for item in batch]
+        longest = max(lengths)
+        counters[0].add("batches")  # a batch of several versions is counted once, for the version of its first row
+        counters[0].observe("iteration_tokens", sum(lengths))
+        count_rows("batch_sequences", ((each, 1) for each in counters))
+        count_rows("padded_tokens", ((each, longest) for each in counters))
+        for name in ("batch_tokens", "prompt_tokens"):
+            count_rows(name, zip(counters, lengths, strict=True))
 
 
 def steps_of(row: ScoringRow) -> int:

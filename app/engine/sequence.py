@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from app.engine.requests import INVALID, TOO_LONG
+from app.engine.requests import INVALID, TOO_LONG, Member
 from app.wire.engine import Generate, SamplingParams, TokenLogprob
 from app.wording import quantity
 
@@ -33,6 +33,7 @@ class Sequence:
     deadline: float | None
     limit: int
     stop_ids: frozenset[int]
+    member: Member
     order: int = 0
     arrived: float = 0.0
     admitted: float = 0.0  # when the sequence was given a slot
@@ -69,6 +70,11 @@ class Sequence:
         self.plain = not (self.random or self.edited or p.logprobs is not None)
 
     @property
+    def running(self) -> bool:
+        """Whether the sequence has a slot."""
+        return self.slot >= 0
+
+    @property
     def remaining(self) -> int:
         """The number of prompt tokens that have not been read yet."""
         return len(self.prompt) - self.computed
@@ -90,15 +96,15 @@ class Sequence:
         return "length" if len(self.output) >= self.limit else None
 
 
-def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | None) -> Sequence:
+def admit(message: Generate, peer: bytes, context_length: int, member: Member) -> Sequence:
     """Create the sequence for a message without a `problem`."""
     params = message.params
     ends = set(params.stop_token_ids)
-    if eos_id is not None and not params.ignore_eos:
-        ends.add(eos_id)
+    if member.eos_id is not None and not params.ignore_eos:
+        ends.add(member.eos_id)
     limit = min(params.max_tokens, context_length - len(message.prompt))
     return Sequence(
-        peer, message.id, message.prompt, params, message.choice, message.deadline, limit, frozenset(ends),
+        peer, message.id, message.prompt, params, message.choice, message.deadline, limit, frozenset(ends), member,
         request_id=message.request_id, principal=message.principal, cache_salt=message.cache_salt,
         background=message.background,
     )  # fmt: skip

@@ -26,7 +26,7 @@ import torch
 from app.engine import precision, timing
 from app.engine.headroom import free_memory
 from app.engine.measurements import Measurements
-from app.engine.modes import GAIN, least_gain, set_mode
+from app.engine.modes import GAIN, can_be_shared, least_gain, set_mode
 from app.engine.precision import COMPARED, OutOfTime, Outputs, Subject
 from app.wire.modes import ModeChoice, PrecisionCheck
 from app.wire.probes import ProbeSet, encode
@@ -72,13 +72,15 @@ class UntunedVersion:
     """A version for which a mode is chosen.
 
     `probes` returns the probes, or None if there is no data on which types can be compared. `build` returns a new
-    float32 network with the version's weights, on the CPU.
+    float32 network with the version's weights, on the CPU. If `shared` is true, the network of a base is computed for
+    several versions, which OpenVINO cannot do.
     """
 
     digest: str
     subject: Subject
     probes: Callable[[], ProbeSet | None] = field(repr=False)
     build: Callable[[], Any] = field(repr=False)
+    shared: bool = False
 
 
 class Tuner:
@@ -114,7 +116,8 @@ class Tuner:
             return ModeChoice(str(fixed), "a linear model has no kernels")
         try:
             speeds = self._speeds(config, fixed, start + self._left)
-            return self._fastest(version, fixed, speeds, start + self._left)
+            allowed = {mode: speed for mode, speed in speeds.items() if not version.shared or can_be_shared(mode)}
+            return self._fastest(version, fixed, allowed, start + self._left)
         except Undecided as reason:
             return ModeChoice(str(fixed), str(reason))
         finally:
@@ -258,10 +261,7 @@ class _Comparison:
 
     @cached_property
     def probes(self) -> ProbeSet | None:
-        """The probes; None if there are none, or if the outputs have no bounds.
-
-        Reading the probes can take a second.
-        """
+        """The probes, or None if there are none or the outputs have no bounds. Reading them can take a second."""
         return self.version.probes() if self.version.subject.config.task in COMPARED else None
 
     def run(self, mode: ComputeMode, probes: ProbeSet) -> PrecisionCheck:

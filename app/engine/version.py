@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from app.engine import row_outputs
 from app.engine.batcher import Batcher
 from app.engine.decoder import Decoder
 from app.engine.limits import StepLimits
 from app.engine.loader import LoadedNetwork
 from app.engine.prefixes import Prefixes
 from app.engine.reply import Counters, Reply
+from app.engine.requests import Member
 from app.engine.reuse import PrefixReuse
-from app.engine.runner import Runner, pad, stack
+from app.engine.runner import Runner
 from app.engine.scheduler import Scheduler
-from app.engine.scorer import Scorer, ScoringItem, ScoringRow
+from app.engine.scorer import Scorer, ScoringItem, ScoringRequest, ScoringRow
+from app.engine.sequence import Sequence
+from app.engine.shared_scorer import SharedScorer
 from app.wire import engine as wire
+from models.config import ModelConfig
 from models.snapshot import Snapshot
 
 MAX_BATCH_ROWS = 512
@@ -45,22 +50,47 @@ class LoadedVersion:
 
     @property
     def busy(self) -> bool:
-        """Whether any request to this version is open, or a thread is still computing a row of a closed request."""
-        return any(part.busy or (isinstance(part, Scorer) and part.computing) for part in self.parts.values())
+        """Whether any request to this version is open, or a thread is still computing a row of a closed request.
+
+        Such a row does not keep a version busy that shares its parts, because it needs hardly any memory of its own.
+        """
+        computing = any(isinstance(part, Scorer) and part.computing for part in self.parts.values())
+        return (computing and not self.loaded.shared) or any(True for _ in self._requests())
 
     def status(self) -> wire.VersionStatus:
-        """Return the status for the heartbeat. Safe to call from another thread."""
-        loaded, decoder = self.loaded, self.decoder
-        running, state = (decoder.running, decoder.runner.state) if decoder else (0, None)
+        """Return the status for the heartbeat. Safe to call from another thread.
+
+        If versions share a base and parts, each of them reports an equal share of their memory.
+        """
+        loaded, decoder, base = self.loaded, self.decoder, self.loaded.shared
+        sharers = max(1, *(len(part.members) for part in self.parts.values()))
+        requests = list(self._requests())
+        running = sum(request.running for request in requests)
+        used = sum(request.running for request in requests if isinstance(request, Sequence))
+        state = decoder.runner.state if decoder else None
         return wire.VersionStatus(
-            loaded.digest, loaded.name, loaded.mode.type, loaded.nbytes,
-            sum(part.running for part in self.parts.values()),
-            sum(part.waiting for part in self.parts.values()),
+            loaded.digest, loaded.name, loaded.mode.type, loaded.nbytes + (base.nbytes // sharers if base else 0),
+            running, len(requests) - running,
             decoder.scheduler.slots.capacity if decoder else 0,
-            state.nbytes if state else 0, running, state.narrow(0, running).nbytes if state else 0,
-            decoder.reuse.nbytes if decoder and decoder.reuse else 0,
+            state.nbytes // sharers if state else 0, used, state.narrow(0, used).nbytes if state else 0,
+            decoder.reuse.prefixes.bytes.get(loaded.digest, 0) if decoder and decoder.reuse else 0,
             loaded.mode.kernel, _work(self.counters), loaded.choice,
         )  # fmt: skip
+
+    def leave(self) -> list[Scorer | Decoder]:
+        """Stop sharing parts with other versions. Returns the parts that no other version uses."""
+        for part in self.parts.values():
+            part.members.pop(self.loaded.digest, None)
+        if self.loaded.shared:
+            self.loaded.shared.stacks.clear()
+        return [part for part in self.parts.values() if not part.members]
+
+    def _requests(self) -> Iterator[ScoringRequest | Sequence]:
+        """Yield the open requests of this version."""
+        for part in self.parts.values():
+            for request in part.open.values():
+                if not self.loaded.shared or request.member.digest == self.loaded.digest:
+                    yield request
 
 
 def assemble(
@@ -69,32 +99,69 @@ def assemble(
     reply: Reply,
     counters: Counters,
     prefixes: Prefixes[Snapshot] | None = None,
+    work: Counters | None = None,
 ) -> LoadedVersion:
-    """Create a LoadedVersion from a loaded network. Without `prefixes`, every prompt is read from its beginning."""
-    config, counters = loaded.config, Counters(counters)
+    """Create a LoadedVersion from a loaded network. Without `prefixes`, every prompt is read from its beginning.
 
-    def scorer(network: Callable[[Tensor, Tensor], Tensor]) -> Scorer:
+    `work` contains the counters of the version if it has been loaded before, and `counters` those of the process.
+    """
+    own = Counters(counters) if work is None else work
+    base = loaded.shared
+    if base is None:
+        return LoadedVersion(loaded, _parts(loaded, limits, reply, own, prefixes), own)
+    if not base.parts:
+        base.parts.update(_parts(loaded, limits, reply, Counters(counters), prefixes))
+    parts = {kind: base.parts[kind] for kind in _kinds(loaded.config)}
+    for part in parts.values():
+        part.members[loaded.digest] = Member(loaded.digest, own, loaded.eos_id, loaded)
+    return LoadedVersion(loaded, parts, own)
+
+
+def _kinds(config: ModelConfig) -> list[type]:
+    """The types of the requests that a version can answer."""
+    kinds: list[type] = [] if config.architecture == "linear" else [wire.Embed]  # a linear model has no body
+    if config.task != "embedding":
+        kinds.append(wire.Generate if config.task == "generation" else wire.Score)
+    return kinds
+
+
+def _parts(
+    loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: Counters, prefixes: Prefixes[Snapshot] | None
+) -> dict[type, Scorer | Decoder]:
+    """Create the parts of a version or, if it is one of several versions with a common base, of all these versions."""
+    config, base = loaded.config, loaded.shared
+
+    def scorer(outputs: Callable[[Rows[ScoringRow]], Tensor], head: row_outputs.Head) -> Scorer:
         most = limits.tokens_of_step(config, limits.max_batch_tokens)
         batcher: Batcher[ScoringItem] = Batcher(most, 1 if limits.invariant else MAX_BATCH_ROWS)
-        return Scorer(_on_rows(loaded, network), config, batcher, reply, counters)
+        if base is not None:
+            return SharedScorer(base, head, config, batcher, reply, counters)
+        return Scorer(outputs, config, batcher, reply, counters)
 
     parts: dict[type, Scorer | Decoder] = {}
-    if config.architecture != "linear":  # a linear model has no body, so it has no embeddings
-        parts[wire.Embed] = scorer(loaded.network.embed)
-    if config.task == "generation":
-        # The last bits of a result depend on the pieces in which a prompt is read, so `invariant` fixes their size.
-        prefill = limits.prefill_tokens if limits.invariant else limits.tokens_of_step(config, limits.prefill_tokens)
-        scheduler = Scheduler(limits.max_slots, prefill, limits.invariant)
-        runner = Runner(loaded.network, limits.max_slots, loaded.device)
-        step = limits.prefill_tokens if limits.invariant else 0
-        reuse = PrefixReuse(prefixes, loaded.digest, runner, counters, step) if prefixes is not None else None
-        parts[wire.Generate] = Decoder(
-            runner, scheduler, config.vocab_size, config.position_limit or ENDLESS, loaded.eos_id, reply, counters,
-            reuse,
-        )  # fmt: skip
-    elif config.task != "embedding":
-        parts[wire.Score] = scorer(_head(loaded))
-    return LoadedVersion(loaded, parts, counters)
+    kinds = _kinds(config) if base is None or config.task == "generation" else [wire.Embed, wire.Score]
+    if wire.Embed in kinds:
+        parts[wire.Embed] = scorer(row_outputs.embeddings(loaded), row_outputs.embedding_head)
+    if wire.Score in kinds:
+        parts[wire.Score] = scorer(row_outputs.scores(loaded), row_outputs.score_head)
+    if wire.Generate in kinds:
+        parts[wire.Generate] = _decoder(loaded, limits, reply, counters, prefixes)
+    return parts
+
+
+def _decoder(
+    loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: Counters, prefixes: Prefixes[Snapshot] | None
+) -> Decoder:
+    config, stacks = loaded.config, loaded.shared.stacks if loaded.shared else None
+    # The last bits of a result depend on the pieces in which a prompt is read, so `invariant` fixes their size.
+    prefill = limits.prefill_tokens if limits.invariant else limits.tokens_of_step(config, limits.prefill_tokens)
+    scheduler = Scheduler(limits.max_slots, prefill, limits.invariant)
+    runner = Runner(loaded.network, limits.max_slots, loaded.device, stacks)
+    step = limits.prefill_tokens if limits.invariant else 0
+    reuse = PrefixReuse(prefixes, loaded.digest, runner, counters, step) if prefixes is not None else None
+    return Decoder(
+        runner, scheduler, config.vocab_size, config.position_limit or ENDLESS, loaded.eos_id, reply, counters, reuse
+    )
 
 
 def _work(counters: Counters) -> wire.VersionWork:
@@ -109,37 +176,3 @@ def _work(counters: Counters) -> wire.VersionWork:
         total("batch_sequences", "decode_rows"),
         total("padded_tokens", "prefill_padded_tokens"),
     )
-
-
-def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function that computes the head's raw outputs, or a regression's answers in their original units.
-
-    The answers are computed in float64, because float32 has too few digits for targets such as times in seconds.
-    """
-    network, target = loaded.network, loaded.target
-
-    def score(inputs: Tensor, lengths_B: Tensor) -> Tensor:
-        scores_BC: Tensor = network(inputs, lengths_B)
-        return scores_BC if target is None else scores_BC.cpu().double() * target.std[0] + target.mean[0]
-
-    return score
-
-
-def _on_rows(
-    loaded: LoadedNetwork, network: Callable[[Tensor, Tensor], Tensor]
-) -> Callable[[Sequence[ScoringRow]], Tensor]:
-    """Return the network as a function that takes rows.
-
-    In each call, all rows must be token ids or all must be numeric.
-    """
-
-    def run(rows: Sequence[ScoringRow]) -> Tensor:
-        tokens = [row for row in rows if isinstance(row, list)]
-        if tokens:
-            ids_BT, lengths_B = pad(tokens, loaded.device)
-            return network(ids_BT, torch.full((len(rows),), ids_BT.shape[1]) if lengths_B is None else lengths_B)
-        numeric = [row for row in rows if not isinstance(row, list)]
-        x_BTF, steps_B = stack(numeric, loaded.scaling, loaded.device)
-        return network(x_BTF.to(loaded.dtype), steps_B)
-
-    return run

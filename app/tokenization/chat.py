@@ -8,9 +8,11 @@ Therefore, a prompt ends with `assistant:`, and a line break separates an answer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+_MARKER = re.compile(r"\n((?:system|developer|user|assistant|tool|function):)")
 ANSWER_LEAD = " "  # the first character of each answer, which is not part of the answer's content
 
 # The same format as a Jinja template, for Hugging Face's `apply_chat_template`.
@@ -40,6 +42,12 @@ def content_text(content: str | Sequence[Any]) -> str | None:
             return None
         texts.append(text)
     return "\n".join(texts)
+
+
+def role_marker(content: str) -> str:
+    """Return the role, with its colon, with which a line within a message begins like another message, or ""."""
+    match = _MARKER.search(content)
+    return "" if match is None else match[1]
 
 
 def exchanges(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:

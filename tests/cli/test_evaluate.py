@@ -105,6 +105,16 @@ def test_metrics_of_too_few_rows_are_not_shown(answering: Service, ostinato: Run
     assert "mood:2: 1 row: too few for meaningful metrics" in out and "1.000" not in out
 
 
+def test_a_loss_of_fewer_rows_is_marked(answering: Service, ostinato: Run) -> None:
+    metrics = {"rows": 50, "accuracy": 0.6, "loss": 0.001, "loss_rows": 40}
+    other = {"model": "mood:1", "metrics": metrics | {"loss_rows": 3}}
+    report = {"metrics": metrics, "against": other, "comparison": {"summary": "…"}}
+    answering.routes["GET /v1/evaluations/evaljob-1"] = (200, DONE | {"report": report})
+    out = ostinato("evaluate", "mood", "file-7").out
+    assert "mood:2: 50 rows, accuracy 0.600, loss 0.001 (on the 40 rows with labels of the version)" in out
+    assert "mood:1: 50 rows, accuracy 0.600, loss on 3 rows: too few for meaningful metrics" in out
+
+
 def test_a_failed_evaluation_says_why(answering: Service, ostinato: Run) -> None:
     error = {"code": "invalid_file", "message": "new.csv has no label column", "param": "file"}
     answering.routes["GET /v1/evaluations/evaljob-1"] = (200, JOB | {"status": "failed", "error": error})

@@ -269,6 +269,20 @@ def test_sets_and_abstentions_are_shown_and_saved(service: Service, ostinato: Ru
     assert saved == {"text": "odd", "label": None, "score": 0.5, "set": ["good", "bad"], "abstained": True}
 
 
+def test_the_rows_without_a_label_are_counted(service: Service, ostinato: Run, tmp_path: Path) -> None:
+    service.routes["POST /v1/classify"] = decided
+    service.routes["GET /v1/models/m"] = (200, {"id": "m", "version": 1, "input": "tokens"})
+    (tmp_path / "in.csv").write_text("text\nfine\nodd\nvery odd\n")
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "--max-risk", "0.2", "--output", "out.csv")
+    missing = "2 of 3 rows have no label, because the highest score is too low for --max-risk 0.2"
+    assert done.out.splitlines() == ["saved out.csv (3 rows)", missing]
+    options = ("--abstain-below", "0.6", "--max-risk", "0.2")
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", *options)
+    assert done.err.splitlines()[-1].endswith("too low for --abstain-below 0.6 and --max-risk 0.2")
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "--max-risk", "0.2", "--output", "out.csv", "--json")
+    assert json.loads(done.out) == {"path": "out.csv", "rows": 3, "without_label": 2}
+
+
 def test_an_interval_is_shown(service: Service, ostinato: Run) -> None:
     item = {"index": 0, "label": None, "value": 2.5, "scores": [], "interval": [1.0, 4.0]}
     service.routes["POST /v1/classify"] = lambda request: (200, {"data": [item], "usage": {}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.cli.predictions import answers_of, columns_of
+from app.cli.predictions import LabelCounts, answers_of, columns_of
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,17 @@ def test_only_a_score_of_exactly_1_is_shown_as_certain(score: float, shown: str)
     unsure = {"label": None, "abstained": True, "scores": scores}
     assert answers_of([unsure, None]) == (["label", "score"], [["(no answer)", shown], ["", ""]])
     assert answers_of([unsure], top_k=2)[1] == [[f"(no answer) {shown}"]]
+
+
+def test_rows_without_a_label_are_counted_by_reason() -> None:
+    counts = LabelCounts()
+    for item in (None, {"labels": []}, {"labels": ["a"]}, {"label": None, "abstained": True}, {"value": 1.5}):
+        counts.add(item)
+    assert counts.sentence({"abstain_below": 0.5}) == (
+        "1 of 5 rows has no label, because the highest score is too low for --abstain-below 0.5; 1 of 5 rows has no "
+        "label, because no score reaches the threshold"
+    )
+    assert LabelCounts(rows=5).sentence({}) == ""
 
 
 def test_saved_numbers_have_the_precision_of_the_network() -> None:

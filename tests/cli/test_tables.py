@@ -45,6 +45,17 @@ def test_a_table_gets_the_predictions_beside_its_columns(reading: Service, ostin
     assert reading.sent("POST /v1/classify")[0].json["input"] == ["a fine, long day", "a dull day"]
 
 
+def test_a_sum_at_the_end_of_a_table_is_left_out_with_a_warning(
+    reading: Service, ostinato: Run, tmp_path: Path
+) -> None:
+    rows = "".join(f"{number},a fine day,{number}\n" for number in range(9))
+    (tmp_path / "in.csv").write_text(f"id,text,amount\n{rows}Summe,,36\n")
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "--output", "out.csv")
+    assert done.out == "saved out.csv (9 rows)\n" and len(rows_of(tmp_path / "out.csv")) == 9
+    assert "1 line after the last row is left out as a comment or footer: 'Summe, 36'" in done.err
+    assert "without a text" not in done.err
+
+
 def test_a_table_without_output_is_shown(reading: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "in.tsv").write_text("text\tid\na fine day\t1\n")
     done = ostinato("classify", "-m", "m", "--file", "in.tsv")

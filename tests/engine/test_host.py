@@ -15,7 +15,8 @@ import torch
 from app.engine.host import LEAST_STEPS, EngineHost
 from app.engine.lanes import Lanes
 from app.engine.limits import StepLimits
-from app.engine.loader import Loader
+from app.engine.loader_thread import Loader, attempt
+from app.engine.sharing import Sharing
 from app.engine.version import assemble
 from app.wire import engine as wire
 from tests.engine import builders as b
@@ -27,13 +28,10 @@ class Immediate(Loader):
     """A loader that loads a version at once, in the thread of the caller."""
 
     def __init__(self) -> None:
-        self.device, self.dtype, self.outcomes = b.CPU, torch.float32, []
-        self._tuner = None
+        self.outcomes, self._load = [], Sharing(b.CPU, torch.float32).load
 
     def submit(self, message: wire.Load) -> None:
-        from app.engine.loader import LoadOutcome
-
-        self.outcomes.append(LoadOutcome(message, self._attempt(message), 0.5))
+        self.outcomes.append(attempt(self._load, message))
 
     def collect(self) -> list[Any]:
         outcomes, self.outcomes = self.outcomes, []

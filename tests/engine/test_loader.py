@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from app.checkpoint import directory as checkpoint
 from app.engine import loader
-from app.errors import CheckpointInvalid, Unavailable
+from app.errors import CheckpointInvalid
 from app.wire import engine as wire
 from models.interface import Context
 from models.kernels import choice, reference
@@ -122,24 +122,3 @@ def test_nothing_is_allocated_for_a_configuration_of_terabytes(saved: tuple[Any,
     checkpoint.write_json(directory / "config.json", {**raw, "width": 65_536, "layers": 1024})
     with pytest.raises(CheckpointInvalid, match=r"shape|missing"):
         loader.load(load_message(directory), b.CPU, torch.float32)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to ..."
-        ),
-    ],
-    ids=["python", "torch"],
-)
-def test_running_out_of_memory_is_not_reported_as_a_broken_checkpoint(
-    saved: tuple[Any, wire.Load, Path], error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(loader, "load_file", full)
-    outcome = loader.Loader(torch.device("cpu"), torch.float32, lambda: None)._attempt(saved[1])
-    assert isinstance(outcome, Unavailable) and outcome.code == "out_of_memory"

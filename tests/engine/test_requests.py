@@ -9,9 +9,11 @@ import pytest
 
 from app.engine import requests
 from app.engine.reply import Counters
-from app.engine.requests import OpenRequests
+from app.engine.requests import Member, OpenRequests
 from app.wire import engine as wire
 from tests.engine import builders as b
+
+MEMBER = Member("d", Counters())
 
 
 @dataclass(eq=False)
@@ -23,6 +25,7 @@ class Request:
     deadline: float | None = None
     request_id: str = ""
     closed: bool = False
+    member: Member = MEMBER
 
 
 @pytest.fixture
@@ -32,7 +35,8 @@ def replies() -> b.Replies:
 
 @pytest.fixture
 def open_requests(replies: b.Replies) -> OpenRequests[Request]:
-    return OpenRequests(replies, Counters())
+    MEMBER.counters.clear()
+    return OpenRequests(replies)
 
 
 def test_a_request_is_open_until_it_is_closed(open_requests: OpenRequests[Request], replies: b.Replies) -> None:
@@ -47,13 +51,13 @@ def test_a_request_is_open_until_it_is_closed(open_requests: OpenRequests[Reques
 
 def test_a_second_request_with_an_open_id_is_refused(open_requests: OpenRequests[Request], replies: b.Replies) -> None:
     message = wire.Score("x", "d", "local", [[1]])
-    assert not open_requests.refuse(b.PEER, message, None)
+    assert not open_requests.refuse(b.PEER, message, None, MEMBER)
     open_requests.add(Request("x"))
-    assert not open_requests.refuse(b"other", message, None)
-    assert open_requests.refuse(b.PEER, message, None)
+    assert not open_requests.refuse(b"other", message, None, MEMBER)
+    assert open_requests.refuse(b.PEER, message, None, MEMBER)
     assert replies.final("x").code == "invalid_request" and "already open" in replies.final("x").message
     assert len(open_requests) == 1
-    assert open_requests.refuse(b"other", wire.Score("y", "d", "local"), ("some_code", "some text"))
+    assert open_requests.refuse(b"other", wire.Score("y", "d", "local"), ("some_code", "some text"), MEMBER)
     assert replies.final("y") == wire.Failed("y", "some_code", "some text")
 
 
@@ -82,7 +86,7 @@ def test_requests_of_peers_that_are_gone_are_closed_without_a_message(
     open_requests.add(orphan)
     assert open_requests.forget({b"gone"}.__contains__) == [orphan]
     assert orphan.closed and open_requests.values() == [mine]
-    assert not replies.all and open_requests.counters["aborted"] == 1
+    assert not replies.all and MEMBER.counters["aborted"] == 1
 
 
 def test_fail_all_closes_every_request_even_if_an_answer_cannot_be_sent(

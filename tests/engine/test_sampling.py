@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from app.engine import sampling
 from app.engine import sequence as sequences
+from app.engine.reply import Counters
+from app.engine.requests import Member
 from app.engine.sampling import NOT_FINITE, Sampled, sample, uniform
 from app.engine.sequence import Sequence
 from app.wire.engine import Generate, SamplingParams
@@ -24,7 +26,7 @@ EOS = 1
 
 def row(prompt: list[int], output: list[int], choice: int = 0, **options: Any) -> Sequence:
     message = Generate("x", "d", "p", prompt, SamplingParams(**{"max_tokens": 100, **options}), choice)
-    sequence = sequences.admit(message, b"", 10_000, EOS)
+    sequence = sequences.admit(message, b"", 10_000, Member("d", Counters(), EOS))
     ends, sequence.stop_ids = sequence.stop_ids, frozenset()
     for token in output:
         sequence.append(token)

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.engine import sequence as sequences
+from app.engine.reply import Counters
+from app.engine.requests import Member
 from app.engine.scheduler import Chunk, Scheduler
 from app.engine.sequence import Sequence
 from app.engine.slots import Slots
@@ -16,7 +18,7 @@ from app.wire.engine import Generate, SamplingParams
 
 def make(length: int, max_tokens: int = 4, background: bool = False) -> Sequence:
     message = Generate("x", "d", "p", [1] * length, SamplingParams(max_tokens=max_tokens), background=background)
-    return sequences.admit(message, b"", 10_000, None)
+    return sequences.admit(message, b"", 10_000, Member("d", Counters()))
 
 
 class Life(RuleBasedStateMachine):

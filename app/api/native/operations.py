@@ -56,7 +56,8 @@ class EngineVersion(msgspec.Struct, frozen=True):
     """A version that is loaded in an engine.
 
     `running` and `waiting` count the version's requests. `cache_bytes` is the memory for running sequences' states, and
-    `prefix_bytes` is the memory for earlier prompts' states. `dtype` is the data type of the weights, `kernel` is the
+    `prefix_bytes` is the memory for earlier prompts' states. Versions that share the weights of their base each have an
+    equal share of `bytes` and `cache_bytes`. `dtype` is the data type of the weights, `kernel` is the
     implementation of the matrix products, and `choice` explains how both were chosen.
     """
 

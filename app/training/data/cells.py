@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.training.data.example import TEST, TRAIN, UNASSIGNED, VALIDATION
 from app.training.data.json_text import explain
-from app.training.data.number_forms import UnclearNumber
+from app.training.data.number_forms import UnclearNumber, reading
 
 _LARGEST = float(np.finfo(np.float32).max)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -28,8 +28,13 @@ _MARKS = _FLAGS | {
     **dict.fromkeys(("x", "✓", "✔", "☑", "☒", "yes", "y", "t"), True),
     **dict.fromkeys(("no", "n", "f", "-", "☐"), False),
 }
+_MARK_FORMS = "false and true, no and yes, n and y, f and t; - or an empty cell for 0; x or ✓ for 1"
 NOT_A_NUMBER = "NaN"  # the label that stands for the number NaN
-_DECORATION = re.compile(r"[\s\u00a0\u202f$€£¥%'’]|,(?=\d{3}(?:\D|$))")
+# A number with a unit, such as €5,00 and 12 kg; the quantifiers are possessive, so that matching takes linear time
+_UNIT = r"(?:[$€£¥₹₽₩%‰°²³/]|[^\W\d_]){1,5}+"
+_WITH_UNIT = re.compile(rf"(?:{_UNIT}\.?\s*+)?([+\-−]?\s?\d[\d.,\s'’]*+(?:,?[-–—])?)\s*+(?:{_UNIT}\.?)?")
+_SIGNS = "$€£¥₹₽₩%‰ \u00a0\u202f"
+_LONGEST_AMOUNT = 40  # in characters
 NO_LABEL = "the label is empty"
 LABEL_FORMS = 'write several labels as a JSON list, such as ["a", "b"], or separate them with |'
 _STEP_LIST = "must be a list of steps; each step is a list with the same number of values, such as [[0.1, 2], [0.3, 1]]"
@@ -100,7 +105,7 @@ def to_flag(value: Any) -> bool:
     """Convert a cell that contains 0, 1, false or true to a bool. An empty cell counts as 0."""
     flag = False if is_blank(value) else _FLAGS.get(str(value).strip().lower())
     if flag is None:
-        raise CellError(f"expected 0 or 1, found {_shown(value)}")
+        raise CellError(f"expected 0 or 1 (or false or true), found {_shown(value)}")
     return flag
 
 
@@ -108,7 +113,7 @@ def to_mark(value: Any) -> bool:
     """Convert a cell to a bool, as `to_flag` does. The cell may also contain a mark such as x, ✓, yes or no."""
     mark = False if is_blank(value) else _MARKS.get(str(value).strip().lower())
     if mark is None:
-        raise CellError(f"expected 0 or 1, found {_shown(value)}")
+        raise CellError(f"expected 0 or 1 (also accepted: {_MARK_FORMS}), found {_shown(value)}")
     return mark
 
 
@@ -133,11 +138,19 @@ def to_number(value: Any) -> float:
 
 
 def _bare_number(value: Any) -> str:
-    """Return advice for a number with a currency sign, thousands separators or a percent sign, or "" otherwise."""
-    bare = _DECORATION.sub("", value) if isinstance(value, str) else ""
-    if bare == value or not bare.replace(".", "", 1).lstrip("+-").isdecimal():
+    """Return advice for a number with a currency sign, another unit or thousands separators, or "" otherwise."""
+    match = _WITH_UNIT.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _LONGEST_AMOUNT else None
+    written = match[1].strip().rstrip("-–—").rstrip(",").replace("− ", "−") if match else ""
+    bare = reading(written, ".") or (None if match and match[1] == match[0] else reading(written, ","))
+    if not bare:
         return ""
-    return f"; write numbers without currency signs, thousands separators or percent signs, such as {bare}"
+    return f"; write numbers without currency signs, other units, thousands separators or percent signs, such as {bare}"
+
+
+def is_amount(text: str) -> bool:
+    """Whether a text is a number in any notation, perhaps with a sign, such as 1.422,54 and €5,00."""
+    bare = text.strip(_SIGNS)
+    return reading(bare, ".") is not None or reading(bare, ",") is not None
 
 
 def to_matrix(value: Any) -> NDArray[np.float64]:
@@ -153,7 +166,7 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
     steps = value if isinstance(value[0], list) else [[number] for number in value]
     widths = {len(step) if isinstance(step, list) else -1 for step in steps}
     if len(widths) > 1 or min(widths) < 1:
-        raise CellError(f"{_STEP_LIST}; the steps differ in length")
+        raise CellError(f"{_STEP_LIST}; {_unequal(widths)}")
     # NumPy converts all steps at once, but does not report which number is wrong. The numbers are therefore checked
     # one by one only if the conversion fails.
     try:
@@ -163,6 +176,13 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
     if matrix_TF.ndim != 2 or not (np.abs(matrix_TF) <= _LARGEST).all():
         raise _first_bad_number(steps)
     return matrix_TF
+
+
+def _unequal(widths: set[int]) -> str:
+    """Describe steps with these lengths, of which -1 stands for a step that is not a list."""
+    if len(widths) == 1:
+        return "the steps are empty lists"
+    return "some steps are lists and others are not" if -1 in widths else "the steps differ in length"
 
 
 def is_plain_list(value: Any) -> bool:
@@ -176,6 +196,8 @@ def describe(value: Any) -> str:
     """Describe a value for an error message, such as 'a list' or 'the number 3'."""
     kinds = {"NoneType": "nothing", "str": "a string", "list": "a list", "dict": "an object", "bool": "true or false"}
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value in ([], {}):
+        return "an empty list" if isinstance(value, list) else "an empty object"
     return f"the number {_shown(value)}" if is_number else kinds.get(type(value).__name__, "a value")
 
 

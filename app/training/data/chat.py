@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.tokenization.chat import content_text, exchanges
+from app.tokenization.chat import content_text, exchanges, role_marker
 from app.training.data import notes
 from app.training.data.cells import CellError, describe, to_text
 from app.training.data.columns import damage_notes, read
@@ -55,9 +55,10 @@ def read_turns(layout: Layout, record: Record) -> ChatTurns:
 def _to_turns(value: Any) -> ChatTurns:
     is_text = isinstance(value, str)
     value = read_messages(value) if is_text else value
-    if not isinstance(value, list) or not value:
-        kind = "an empty list" if isinstance(value, list) else describe(value)
-        raise CellError(f"must be a list of messages with role and content; found {kind}")
+    if value == []:
+        return (), (notes.NO_MESSAGES,)
+    if not isinstance(value, list):
+        raise CellError(f"must be a list of messages with role and content; found {describe(value)}")
     turns, own = _turns_of(value)
     return turns, (*own, notes.MESSAGES_AS_TEXT) if is_text and turns else own
 
@@ -123,6 +124,8 @@ def _to_message(number: int, message: Any) -> _Message:
     result.notes += [f"{notes.MESSAGE_KEYS}:{key}" for key in keys]
     result.notes += _uses(result) + [notes.JOINED_PARTS] * is_joined
     result.notes += damage_notes(text or "")
+    if text and (marker := role_marker(text)):
+        result.notes.append(f"{notes.ROLE_MARKERS}:{marker}")
     return result
 
 

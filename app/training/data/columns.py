@@ -128,7 +128,7 @@ def read_target(layout: Layout, record: Record) -> Target:
         labels = tuple(sorted(name for name in layout.one_hot if _is_set(layout, record, name)))
         if layout.task == "classification" and not layout.task_inferred and len(labels) != 1:
             message = f"exactly one of the columns {quoted(layout.one_hot)} must be 1, but {len(labels)} are"
-            raise layout.fault(record.where, "label", message)
+            raise layout.source.fault(message, record.where)
         return Target(labels, listed=True)
     if layout.task == "multilabel":
         return read(layout, record, "label", _to_targets)

@@ -10,7 +10,7 @@ from app.training.data.delimiters import LINE_END, is_stray_line_end, split_reco
 from app.training.data.delimiters_choice import delimiters_of
 from app.training.data.files import Record, Selection, Source
 from app.training.data.inner_headers import InnerHeaders
-from app.training.data.last_comments import Row, is_single, without_comments
+from app.training.data.last_comments import Row, is_unusable, without_comments
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import quantity
@@ -63,7 +63,7 @@ def _rows(source: Source, selection: Selection) -> Iterator[Row[Record]]:
             continue
         values = dict(zip(names, row, strict=True)) if is_plain else {name: row[index] for name, index in kept.items()}
         table.count_unnamed(row, unnamed)
-        is_short = len(cells) < len(names) or is_single(row, required)
+        is_short = len(cells) < len(names) or is_unusable(row, required)
         yield files.checked(source, Record(where, values)), where, row, is_short
     headers.remark()
     table.remark()

@@ -25,12 +25,12 @@ class _Column:
 
     points: int = 0  # cells in which a point can only be the decimal mark, such as 0.5 and 1,422.54
     commas: int = 0  # cells in which a comma can only be the decimal mark, such as 0,5 and 1.422,54
-    grouped: int = 0  # cells counted in `commas` in which points separate thousands
     unclear: int = 0  # cells such as 1,422
     pointed: int = 0  # cells such as 1.422
     small: int = 0  # whole numbers below 1000
     large: int = 0  # other whole numbers without separators
     is_plain: bool = True  # whether Python reads all numbers of the column
+    example: str = ""  # the first cell that is counted in `points` or `commas` and contains the mark
 
     def add(self, cell: str) -> None:
         bare = cell.strip()
@@ -39,6 +39,7 @@ class _Column:
             is_small = is_whole and len(bare.lstrip("+-0")) <= 3
             self.small, self.large = self.small + is_small, self.large + (is_whole and not is_small)
             self.points += "." in bare
+            self.example = self.example or bare * ("." in bare)
             return
         point, comma = reading(bare, "."), reading(bare, ",")
         if point is None and comma is None:
@@ -48,16 +49,18 @@ class _Column:
             return
         if point is None or comma is None:
             self.points, self.commas = self.points + (comma is None), self.commas + (point is None)
-            self.grouped += point is None and "." in cell
+            self.example = self.example or bare
         elif "," in cell:
             self.unclear += 1
         else:
             self.pointed += 1
 
-    def decimal(self, is_comma_usual: bool) -> str:
-        """Return the decimal mark of cells such as 1,422, or "" if it is unclear."""
+    def decimal(self, mark: str, is_comma_usual: bool) -> str:
+        """Return the decimal mark of cells such as 1,422 or, if `mark` is a point, 1.422, or "" if it is unclear."""
         if self.points or self.commas:
             return "" if self.points and self.commas else "." if self.points else ","
+        if mark == ".":
+            return "" if is_comma_usual and not self.large else "."
         if min(self.unclear, self.small) >= _FEWEST and not self.large and not self.pointed:
             return "."  # if the comma were the decimal mark, some numbers would have one or two decimals
         return "," if is_comma_usual else ""
@@ -88,7 +91,8 @@ class Decimals:
     _decimal: _Converted = field(default_factory=_Converted)
     _normal: _Converted = field(default_factory=_Converted)  # other converted cells, such as 1,422.54
     _guessed: _Converted = field(default_factory=_Converted)
-    _points: _Converted = field(default_factory=_Converted)  # cells such as 1.422, whose point may separate thousands
+    # Cells such as 1,422 or 1.422 in which the mark that is not the decimal mark, the key, separates thousands
+    _grouped: dict[str, _Converted] = field(default_factory=lambda: {".": _Converted(), ",": _Converted()})
 
     def convert(self, record: Record) -> Record:
         """Return the record with numbers that Python can read."""
@@ -97,20 +101,25 @@ class Decimals:
         if not cells:  # the notation of the columns, for which the whole file is read, is not needed
             return record
         columns = _columns_of(self.layout, self.columns)
-        changed = {n: self._converted(columns[n], cell, record.where) for n, cell in cells if not columns[n].is_plain}
-        for name, cell in cells:
-            self._count_points(columns[name], changed.get(name, cell), cell, record.where)
+        plain = set() if self._is_comma_usual else {name for name, column in columns.items() if column.is_plain}
+        changed = {
+            name: self._converted(columns[name], cell, record.where) for name, cell in cells if name not in plain
+        }
         return replace(record, values={**record.values, **changed}) if changed else record
 
     def _converted(self, column: _Column, cell: str, where: str) -> str:
         marks = {mark: number for mark in ".," if (number := reading(cell, mark)) is not None}
         mark = next(iter(marks), "")
         if len(marks) > 1 and marks["."] != marks[","]:
-            is_unclear = "," in cell
-            mark = column.decimal(_is_comma_usual(self.layout.source))
-            mark = mark if is_unclear or (mark == "," and column.grouped) else "."
+            written = "," if "," in cell else "."
+            mark = column.decimal(written, self._is_comma_usual)
             if not mark:
-                return _unclear(cell, marks)
+                return _unclear(cell, marks, written)
+            if mark != written and column.example:
+                self._grouped[mark].add(
+                    where, cell, f"{marks[mark]}, because there are numbers like {column.example!r}"
+                )
+                return marks[mark]
         number = marks.get(mark, cell)
         if number != cell.strip():
             is_decimal = mark == "," and "," in cell
@@ -119,28 +128,18 @@ class Decimals:
             return number
         return cell
 
-    def _count_points(self, column: _Column, number: str, cell: str, where: str) -> None:
-        """Count a cell such as 1.422 that is read with a decimal point, if the point may separate thousands."""
-        if number != cell or not (column.commas or (_is_comma_usual(self.layout.source) and not column.points)):
-            return
-        if "." in cell and reading(cell, ",") is not None:
-            self._points.add(where, "other numbers" if column.commas else "no other number", "")
+    @property
+    def _is_comma_usual(self) -> bool:
+        return _is_comma_usual(self.layout.source)
 
     def remark(self) -> None:
-        """Add remarks about converted numbers, and about numbers with a point that may be a thousands separator."""
+        """Add remarks about converted numbers."""
         self._tell("decimal_commas", self._decimal, "with a decimal comma", "")
         self._tell("numbers_normalised", self._normal, "without thousands separators and special signs", "")
         unsure = "; no other number shows whether the comma separates thousands; if it does, remove it"
         self._tell("guessed_commas", self._guessed, "with a decimal comma", unsure)
-        if points := self._points.count:
-            verb = "is" if points == 1 else "are"
-            is_beside = self._points.example.startswith("'other")
-            other = "other numbers have a decimal comma" if is_beside else "no other number has a decimal point"
-            message = (
-                f"{quantity(points, 'number')} like 1.234 {verb} read with a decimal point, although {other}; "
-                "if the point separates thousands, remove it"
-            )
-            self.layout.source.remark("decimal_points", message, self._points.first, points, "warn")
+        for decimal, (kind, name) in {".": ("grouped_commas", "comma"), ",": ("grouped_points", "point")}.items():
+            self._tell(kind, self._grouped[decimal], f"with the {name} as thousands separator", "")
 
     def _tell(self, kind: str, converted: _Converted, how: str, more: str) -> None:
         if converted.count:
@@ -173,10 +172,11 @@ def _records(layout: Layout, columns: frozenset[str]) -> Iterator[Record]:
         yield from READERS[layout.source.format].records(layout.source, Selection(frozenset(layout.ignored), columns))
 
 
-def _unclear(cell: str, marks: dict[str, str]) -> UnclearNumber:
+def _unclear(cell: str, marks: dict[str, str], written: str) -> UnclearNumber:
     number, bare = UnclearNumber(cell), cell.strip()
+    name, other = ("comma", ".") if written == "," else ("point", ",")
     number.reason = (
-        f"{bare!r} may be {marks['.']} or {marks[',']}; write one number of the column as {bare}.0 (if commas separate "
-        f"thousands) or as {bare}0 (if they are decimal commas), or all numbers without commas"
+        f"{bare!r} may be {marks['.']} or {marks[',']}; write one number of the column as {bare}{other}0 (if {name}s "
+        f"separate thousands) or as {bare}0 (if they are decimal {name}s), or all numbers without thousands separators"
     )
     return number

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from app.training.data.cells import is_amount
 from app.training.data.collector import Place
 from app.wording import quantity
 
@@ -39,6 +40,11 @@ class LabelColumn:
             counts.update(dict.fromkeys(labels, rows))
         return counts
 
+    @property
+    def has_amounts(self) -> bool:
+        """Whether all labels are numbers in any notation, perhaps with a currency sign."""
+        return all(is_amount(label) for cell in self.cells for label in cell)
+
     def remark(self, kind: str, message: str, cells: Iterable[int], level: str = "info") -> None:
         """Add a remark about the cells with these indices.
 
@@ -46,9 +52,8 @@ class LabelColumn:
         """
         indices = list(cells)
         place = self.places[indices[0]]
-        column = place.layout.names.get("label", "label")
         count = sum(self.rows[index] for index in indices)
-        place.layout.source.remark(kind, message, f"{place.where}, column {column!r}", count, level)
+        place.layout.source.remark(kind, message, f"{place.where}, {place.layout.place_of('label')}", count, level)
 
     def cells_with(self, labels: Iterable[str]) -> list[int]:
         """Return the indices of the cells that contain any of the labels."""

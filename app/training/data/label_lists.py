@@ -6,17 +6,11 @@ from collections import Counter
 
 from app.training.data.cells import LABEL_FORMS
 from app.training.data.label_column import LabelColumn, listing, shown
+from app.training.data.label_compounds import warn_of_compounds
 from app.training.data.label_forms import looks_like_list, split_labels, to_label_list
 from app.wording import quantity
 
 _DELIMITERS = {";": "';'", "\n": "line ends", "\t": "tabs", ",": "commas"}
-_COMPOUND = {
-    "#": "'#'",
-    "/": "'/'",
-    "+": "'+'",
-    " & ": "'&'",
-    " ": "spaces",
-}  # delimiters that are also common within labels
 _RECURRING = 0.8  # a delimiter separates labels if at least this share of the parts also occurs in other cells
 
 
@@ -31,7 +25,7 @@ def settle_lists(column: LabelColumn) -> None:
         _split_joined(column)
     else:
         _warn_of_lists(column)
-    _warn_of_compounds(column)
+    warn_of_compounds(column)
 
 
 def _infer_task(column: LabelColumn) -> None:
@@ -123,6 +117,8 @@ def _warn_of_lists(column: LabelColumn) -> None:
         message = f"labels such as {texts} look like several labels, but cannot be read as such, so each cell is read "
         message += f"as one label; for several labels per row, {LABEL_FORMS}, and set task to multilabel"
         column.remark("unreadable_lists", message, unreadable, "warn")
+    if column.has_amounts:  # the commas in 266,70 do not separate labels
+        return
     for delimiter, name in {"|": "'|'", **_DELIMITERS}.items():
         joined = [index for index in _joined(column, delimiter) if index not in {*lists, *unreadable}]
         if not joined:
@@ -134,20 +130,3 @@ def _warn_of_lists(column: LabelColumn) -> None:
         separator = f"; each cell is then split at {name}"
         separator = separator if _is_separator(column, delimiter, parts) else ", and separate the labels with |"
         column.remark("delimiters", message + several + separator, joined, "warn")
-
-
-def _warn_of_compounds(column: LabelColumn) -> None:
-    """Warn about labels whose parts are all labels of other rows, such as a#b, which doccano writes."""
-    several = "set task to multilabel, and " * (column.task != "multilabel") + "separate them with |"
-    for delimiter, name in _COMPOUND.items():
-        if joined := _compounds(column, delimiter):
-            message = f"labels such as {shown(column.cells[joined[0]][0])} consist of labels of other rows, joined by "
-            message += f"{name}, but each cell is read as one label; if these are several labels, {several}"
-            column.remark("compound_labels", message, joined, "warn")
-
-
-def _compounds(column: LabelColumn, delimiter: str) -> list[int]:
-    """Return the indices of the cells that consist of labels of other cells and this delimiter."""
-    labels = set().union(*column.cells)
-    parts = {index: split_labels(column.cells[index][0], delimiter) for index in _joined(column, delimiter)}
-    return [index for index, names in parts.items() if len(set(names)) > 1 and labels.issuperset(names)]

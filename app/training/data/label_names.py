@@ -141,6 +141,10 @@ def _is_number(label: str) -> bool:
     return NUMBER.fullmatch(label) is not None
 
 
+def _is_whole(label: str) -> bool:
+    return label.lstrip("+-").isdecimal()
+
+
 def _is_truth(label: str) -> bool:
     return label.lower() in ("true", "false")
 
@@ -191,9 +195,10 @@ def _warn_of_rare(column: LabelColumn, counts: Counter[str]) -> None:
 
 
 def _warn_of_numbers(column: LabelColumn, counts: Counter[str]) -> None:
-    if len(counts) > _MANY_NUMBERS and all(map(_is_number, counts)) and any("." in label for label in counts):
+    if len(counts) > _MANY_NUMBERS and column.has_amounts and (fractions := [n for n in counts if not _is_whole(n)]):
+        name = column.places[0].layout.names.get("label", "")
         message = (
-            f"the {len(counts):,} labels are numbers, and each number is treated as a class; to predict the number, "
+            f"the {len(counts):,} labels are numbers such as {shown(fractions[0])}, and each number is treated as a "
         )
-        message += "set columns.value to the name of the column"
+        message += f"class; to predict the number, set columns.value to {name!r} instead of columns.label"
         column.remark("numeric_labels", message, range(len(column.cells)), "warn")

@@ -22,7 +22,8 @@ _FOOTER = re.compile(
     (?:\#|//).*                                                      # comments
     | [-=*_~]{{2}}[\W_]*+(?:[^\W_][\w\ ]{{0,30}}[\W_]*+)?             # -- end --
     | \W?\d[\d.,\s]*{_UNIT}\b.{{0,60}}                               # (40 rows)
-    | (?:grand\s+|sub-?)?{_SUM}(?:\s+number)?(?:\s+of)?(?:\s+{_UNIT})?[\s\d.,:=]*+{_UNIT}?\.?  # Total: 40 rows
+    | (?:grand\s+|sub-?)?{_SUM}(?:\s+number)?(?:\s+of)?(?:\s+{_UNIT})?
+      (?:[\s\d.,:=€$£%+-]|\b(?:eur|usd|gbp|chf)\b)*+{_UNIT}?\.?       # Total: 40 rows; Summe, 266,70 €
     | (?:exported|generated|created|printed|downloaded|produced|retrieved|extracted)\s+(?:by|on|at|from|with|using)\b.*
     | (?:sources?|quelle|notes?|hinweis)\s*:.* | (?:copyright|©|\(c\)).*
     | <?(?:eof|end|ende)>?[.!]? | end\s+of\s+\w++.{{0,40}} | page\s+\d+(?:\s*(?:of|/)\s*\d+)?
@@ -45,6 +46,7 @@ def without_comments(source: Source, rows: Iterator[Row[T]], is_reported: bool =
     for record, where, cells, is_suspect in rows:
         if is_suspect:
             yield from comments.pass_on(cells, where, record)
+            last = last if comments.holds_rows else ("", ())
         else:
             last = where, cells
             yield from comments.release()
@@ -66,6 +68,11 @@ class _LastComments(Generic[T]):
     def __init__(self) -> None:
         self._tail: list[tuple[T, str, str]] = []
         self._is_full = False
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether rows are held back."""
+        return bool(self._tail)
 
     def pass_on(self, cells: Sequence[str], where: str, record: T) -> Iterator[T]:
         """Yield the record of a row that cannot be used. If it may be a comment after the last row, hold it back."""
@@ -95,6 +102,8 @@ def _is_footer(text: str) -> bool:
     return 0 < len(text) <= _LONGEST and _FOOTER.fullmatch(text) is not None
 
 
-def is_single(cells: Sequence[str], required: Collection[int]) -> bool:
-    """Whether only one cell of a row is filled, and one of the `required` cells is empty."""
-    return "" in cells and sum(map(bool, map(str.strip, cells))) == 1 and not all(cells[i].strip() for i in required)
+def is_unusable(cells: Sequence[str], required: Collection[int]) -> bool:
+    """Whether the `required` cells of a row are all empty, or one of them is and only one cell of the row is filled."""
+    if "" not in cells or all(cells[index].strip() for index in required):
+        return False
+    return sum(map(bool, map(str.strip, cells))) == 1 or not any(cells[index].strip() for index in required)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from app.training.data.column_roles import check_roles
 from app.training.data.files import Source
 from app.training.data.formats import READERS
 from app.training.data.guesses import guess_labels
+from app.training.data.misspelt_columns import check_spelling
 from app.training.data.preferences import find_preferences
 from app.training.data.prompts import find_messages, find_turns
 from app.training.data.sheets import other_sheets
@@ -20,9 +20,7 @@ from app.training.failures import BadData
 from app.wire.training_options import Columns
 
 _TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the target key of each task
-_OPTIONAL = ("text_pair", "label", "value", "split")  # keys of columns that a table of text may have
 _ANY_CASE = ("text", "text_pair", "label", "split")  # matched regardless of case, since another meaning is unlikely
-_MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' count as misspelt; 'table', 'volume' and 'lab' do not
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,13 @@ class Layout:
 
     def fault(self, where: str, key: str, message: str) -> BadData:
         """Return the error for the value of `key` in the record at `where`."""
-        return self.source.fault(message, where, f"column {self.names.get(key, key)!r}")
+        return self.source.fault(message, where, self.place_of(key))
+
+    def place_of(self, key: str) -> str:
+        """Return the column for `key`, or the columns if each label has its own, as part of a message."""
+        if key == "label" and self.one_hot:
+            return f"columns {quoted(self.one_hot)}"
+        return f"column {self.names.get(key, key)!r}"
 
 
 def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
@@ -86,7 +90,7 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
         one_hot = _guess_labels(source, names, present, task)
     absent = _absent(shape, task, names)
     if task is None and shape == "text":
-        _check_spelling(source, names, present)
+        check_spelling(source, names, _rest(present, names.values()))
     task = task or ("multilabel" if one_hot else _task(columns, names))
     if not one_hot or task == "regression":
         _check_needs(source, shape, task, None if inferred else task, names, present)
@@ -230,26 +234,6 @@ def _task(columns: Columns, names: dict[str, str]) -> str:
     if "label" in names:
         return "classification"
     return "regression" if "value" in names else "generation"
-
-
-def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -> None:
-    """Raise BadData if a column name looks misspelt, because a misspelt name would silently change the task."""
-    absent = [key for key in _OPTIONAL if key not in names and not (key == "value" and "label" in names)]
-    similar = {column: _misspelt_key(column, absent) for column in _rest(present, names.values())}
-    keys = list(similar.values())
-    for column, key in similar.items():
-        if key is not None and keys.count(key) == 1:  # names such as label_0 and label_1 are not misspelt
-            raise source.fault(
-                f"did you mean {key!r}? If the name is misspelt, rename the column, or set columns.{key} to its name; "
-                "otherwise, set task, so that the column is ignored",
-                f"column {column!r}",
-                param=f"columns.{key}",
-            )
-
-
-def _misspelt_key(column: str, keys: list[str]) -> str | None:
-    plain = column.strip().lower().removesuffix("s")
-    return next(iter(difflib.get_close_matches(plain, keys, 1, _MIN_SIMILARITY)), None)
 
 
 def _check_needs(

@@ -38,6 +38,8 @@ MESSAGE_KEYS = "message_keys"
 JOINED_PARTS = "joined_parts"
 MESSAGES_AS_TEXT = "messages_as_text"
 ROLES_RENAMED = "roles_renamed"
+ROLE_MARKERS = "role_markers"
+NO_MESSAGES = "no_messages"
 NO_ANSWER = "no_answer"
 NO_LEARNED_ANSWER = "no_learned_answer"
 ONLY_TOOL_CALLS = "only_tool_calls"
@@ -45,7 +47,7 @@ UNREADABLE_PARTS = "unreadable_parts"
 
 EMPTY = frozenset((EMPTY_ROWS, NO_TEXT, NO_COMPLETION))
 # The notes that explain why a row is not used
-LEFT_OUT = EMPTY | {REJECTED, NO_ANSWER, NO_LEARNED_ANSWER, ONLY_TOOL_CALLS, UNREADABLE_PARTS}
+LEFT_OUT = EMPTY | {REJECTED, NO_MESSAGES, NO_ANSWER, NO_LEARNED_ANSWER, ONLY_TOOL_CALLS, UNREADABLE_PARTS}
 
 PLACES = 5  # a note lists the places of at most this many rows that are left out
 
@@ -196,6 +198,18 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
         "info",
         "1 conversation has roles such as human and gpt, which are read as user and assistant",
         "roles such as human and gpt (or bot, ai, model) are read as user and assistant (conversations: {count})",
+    ),
+    ROLE_MARKERS: (
+        "warn",
+        "1 message has a line that begins like a message of another role, {details}; the model cannot distinguish it "
+        "from a message of that role",
+        "{count} messages have lines that begin like messages of other roles, such as {details}; the model cannot "
+        "distinguish them from messages of these roles",
+    ),
+    NO_MESSAGES: (
+        "warn",
+        "1 conversation is left out, because its list of messages is empty",
+        "{count} conversations are left out, because their lists of messages are empty",
     ),
     NO_ANSWER: (
         "warn",

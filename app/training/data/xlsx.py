@@ -26,7 +26,7 @@ from app.training.data.files import (
 )
 from app.training.data.hidden_rows import hidden_rows, remark_hidden_rows
 from app.training.data.inner_headers import InnerHeaders
-from app.training.data.last_comments import Row, is_single, without_comments
+from app.training.data.last_comments import Row, is_unusable, without_comments
 from app.training.data.seekable import seekable
 from app.training.data.sheets import choose_sheet, other_sheets
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
@@ -91,7 +91,7 @@ def _rows(source: Source, selection: Selection) -> Iterator[Row[Record]]:
             if number in hidden:
                 unseen.append(number)
             texts = ["" if value is None else str(value) for value in record.values.values()]
-            yield record, where, texts, is_single(texts, required)
+            yield record, where, texts, is_unusable(texts, required)
         headers.remark()
         _remark_hidden_and_unnamed(source, unseen, outside)
 

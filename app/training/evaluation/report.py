@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,15 @@ from models.tasks import LanguageModel, build
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A version's metrics and scores on the evaluated rows. Language models have no `scores`."""
+    """A version's metrics and scores on the evaluated rows. Language models have no `scores`.
+
+    `unknown_labels` are the labels of the file that the version does not have.
+    """
 
     reference: str
     metrics: dict[str, Any]
     scores: Scores | None
+    unknown_labels: list[str] = field(default_factory=list)
 
 
 def measure_version(base: BaseCheckpoint, held_out: HeldOut, reference: str, device: str, check: Check) -> Measured:
@@ -53,7 +57,8 @@ def measure_version(base: BaseCheckpoint, held_out: HeldOut, reference: str, dev
     if base.calibration is not None:  # measure the probabilities that the service would return
         outputs_NC = calibrate.apply(base.calibration, outputs_NC)
     metrics = metrics_of(facts, held_out.labels, outputs_NC, targets_N)
-    return Measured(reference, metrics, score(facts, held_out.labels, outputs_NC, targets_N))
+    scores = score(facts, held_out.labels, outputs_NC, targets_N)
+    return Measured(reference, metrics, scores, held_out.labels[len(base.labels) :])
 
 
 def write_report(
@@ -66,7 +71,7 @@ def write_report(
         "split": held_out.split,
         "rows_sha256": held_out.sha256,
         "metrics": own.metrics,
-        "unknown_labels": held_out.labels[len(base.labels) :],
+        "unknown_labels": own.unknown_labels,
         "truncated": _count_cut(held_out.data, base.config.context_length),
     }
     if own.scores is not None:
@@ -76,7 +81,11 @@ def write_report(
     else:
         path.write_text("", encoding="utf-8")
     if other is not None:
-        report["against"] = {"model": other.reference, "metrics": other.metrics}
+        report["against"] = {
+            "model": other.reference,
+            "metrics": other.metrics,
+            "unknown_labels": other.unknown_labels,
+        }
         report["comparison"] = _compare(task, own, other)
     return report
 

@@ -85,16 +85,23 @@ def metrics_of(
 ) -> dict[str, Any]:
     """Return the metrics of a version's outputs.
 
-    Rows with labels that the version does not have are left out of the loss, because their loss would be infinite. If
-    no other rows remain, the loss is None.
+    Rows with labels that the version does not have are left out of the loss, because their loss would be infinite. The
+    number of the other rows is then added as `loss_rows`. If there are none, the loss is None.
     """
     columns = outputs_NC.shape[1]
     if facts.task == "regression" or columns >= len(labels):
         return measure(facts, outputs_NC, targets_N)
     with np.errstate(invalid="ignore"):
         metrics = measure(facts, widen(outputs_NC, len(labels)), targets_N)
-    covered_N = targets_N < columns if targets_N.ndim == 1 else ~targets_N[:, columns:].any(1)
+    covered_N = covered_rows(targets_N, columns)
     covered_facts = Facts(facts.task, facts.input, facts.shape, labels=labels[:columns])
     targets_N = targets_N if targets_N.ndim == 1 else targets_N[:, :columns]
     loss = measure(covered_facts, outputs_NC[covered_N], targets_N[covered_N])["loss"] if covered_N.any() else None
-    return metrics | {"loss": loss}
+    return metrics | {"loss": loss} | ({} if covered_N.all() else {"loss_rows": int(covered_N.sum())})
+
+
+def covered_rows(targets_N: NDArray[Any], labels: int) -> NDArray[np.bool_]:
+    """Return a mask of the rows that have only labels of the version, which are the first `labels` labels."""
+    if targets_N.ndim == 1:
+        return np.asarray(targets_N < labels)
+    return np.asarray(~targets_N[:, labels:].any(1))

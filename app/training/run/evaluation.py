@@ -25,11 +25,11 @@ from app.settings import cores
 from app.training import base
 from app.training.base import BaseCheckpoint
 from app.training.data.faults import BadRows
-from app.training.data.label_twins import spelling_advice
 from app.training.data.report import warnings_of
 from app.training.evaluation.held_out import HeldOut, read
 from app.training.evaluation.overlap import overlap
 from app.training.evaluation.report import Measured, measure_version, write_report
+from app.training.evaluation.unknown_labels import unknown_labels, warning_of
 from app.training.events import Events
 from app.training.failures import BadData, StopRequested, TrainingFailure, is_data_error, is_memory_error
 from app.training.prepare.dataset import Rows
@@ -111,6 +111,7 @@ class EvaluationSession:
         own = base.read(self.run / "base")
         held_out = self._read(own, staging / "base")
         self._announce(held_out, own)
+        self._warn_of_labels("unknown_labels", own, spec.model, held_out)
         self._warn_of_overlap("trained_on", own, spec.model, held_out)
         self.events.emit(Phase("evaluating"))
         measured = self._measure(own, held_out, spec.model)
@@ -124,6 +125,7 @@ class EvaluationSession:
             return None
         other = base.read(self.run / "against")
         held_out = self._read(other, staging)
+        self._warn_of_labels("unknown_labels_against", other, self.spec.against, held_out)
         self._warn_of_overlap("trained_on_against", other, self.spec.against, held_out)
         return self._measure(other, held_out, self.spec.against)
 
@@ -147,10 +149,6 @@ class EvaluationSession:
         unit = "row" if isinstance(held_out.data, Rows) else "character"
         marked = f", the {held_out.split} rows of the file" if held_out.split else ""
         self.events.note("data_report", 0, f"data: {quantity(rows, unit)}{marked}", rows=rows, split=held_out.split)
-        if unknown := held_out.labels[len(version.labels) :]:
-            message = f"the version does not have these labels, so their rows count as wrong: {', '.join(unknown[:20])}"
-            message += spelling_advice(unknown, version.labels)
-            self.events.note("unknown_labels", 0, message, "warn", labels=unknown[:1000])
         if held_out.files is not None:
             remarks = [remark.to_dict() for remark in held_out.files.training.source.remarks]
             for remark in remarks:
@@ -163,10 +161,14 @@ class EvaluationSession:
         if warning := overlap(version, reference, held_out, self.spec.file):
             self._warn(kind, warning)
 
-    def _warn(self, kind: str, message: str) -> None:
+    def _warn_of_labels(self, kind: str, version: BaseCheckpoint, reference: str, held_out: HeldOut) -> None:
+        if warning := warning_of(reference, held_out, version.labels):
+            self._warn(kind, warning, labels=unknown_labels(held_out, version.labels)[:1000])
+
+    def _warn(self, kind: str, message: str, **details: Any) -> None:
         """Emit a warning that the report repeats."""
         self.warnings.append(message)
-        self.events.note(kind, 0, message, "warn")
+        self.events.note(kind, 0, message, "warn", **details)
 
     def _check_stop(self) -> None:
         if self.stopping():

@@ -150,13 +150,34 @@ def test_rows_with_an_unknown_label_count_as_wrong(versions: dict[str, Path], tm
     assert report["metrics"]["per_class"]["dull"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1}
     assert report["metrics"]["accuracy"] <= 20 / 21
     assert json.dumps(report["metrics"]["loss"], allow_nan=False)
-    assert [note.level for note in events if isinstance(note, Note) and note.kind == "unknown_labels"] == ["warn"]
+    [note] = [note for note in events if isinstance(note, Note) and note.kind == "unknown_labels"]
+    assert note.level == "warn" and note.message in report["warnings"]
+    reason = "mood:1 does not have these labels, so their rows count as wrong: dull"
+    assert note.message == f"{reason}; the loss covers only the other 20 of 21 rows"
+
+
+def test_a_second_version_without_some_labels_is_named(tmp_path: Path) -> None:
+    table = runs.table(60) + "a dull one,dull\nno sun,dull\n" * 5
+    checkpoints = []
+    for name, content in (("whole", table), ("fewer", runs.table(60))):
+        run = runs.make(tmp_path / name, "t.csv", content, model="rnn", training={"max_steps": 2})
+        assert isinstance(runs.train(run)[-1], Done)
+        checkpoints.append(run / "checkpoint")
+    events = evaluate(make(tmp_path / "both", "t.csv", table, *checkpoints))
+    report = report_of(events)
+    noted = {note.kind: note.message for note in events if isinstance(note, Note) and note.level == "warn"}
+    reason = "mood:2 does not have these labels, so their rows count as wrong: dull"
+    assert noted["unknown_labels_against"] == f"{reason}; the loss covers only the other 60 of 70 rows"
+    assert "unknown_labels" not in noted and noted["unknown_labels_against"] in report["warnings"]
+    assert report["against"]["metrics"]["loss_rows"] == 60 and "loss_rows" not in report["metrics"]
+    assert report["against"]["unknown_labels"] == ["dull"]
 
 
 def test_an_unknown_label_that_differs_only_in_spelling_is_told(versions: dict[str, Path], tmp_path: Path) -> None:
     events = evaluate(make(tmp_path, "t.csv", runs.table(20) + "one,GOOD \ntwo,dull\n", versions["gru"]))
     [note] = [note for note in events if isinstance(note, Note) and note.kind == "unknown_labels"]
     assert "so their rows count as wrong: GOOD, dull" in note.message
+    assert "the loss covers only the other 20 of 22 rows. " in note.message
     assert note.message.endswith("only in case, spaces, hyphens, quotes or the like, so write 'GOOD' as 'good'")
 
 

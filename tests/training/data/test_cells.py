@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from app.training.data.cells import CellError, to_input_text, to_label, to_number, to_split
+from app.training.data.cells import (
+    CellError,
+    is_amount,
+    to_input_text,
+    to_label,
+    to_mark,
+    to_matrix,
+    to_number,
+    to_split,
+)
 from app.training.data.example import TEST, TRAIN, UNASSIGNED, VALIDATION
 from app.training.failures import BadData
 from tests.training.data.tables import assert_fault, read, write
@@ -134,11 +143,43 @@ def test_usual_names_of_splits(names: tuple[str, ...], code: int) -> None:
         ("-5%", "-5"),
         ("1 000 €", "1000"),
         ("£3", "3"),
+        ("€5,00", "5.00"),
+        ("5,00 €", "5.00"),
+        ("EUR 1.422,54", "1422.54"),
+        ("12 kg", "12"),
+        ("7,5 %", "7.5"),
+        ("120m²", "120"),
+        ("5,- €", "5"),
     ],
 )
 def test_a_number_with_signs_is_told_how_to_be_written(cell: str, bare: str) -> None:
     with pytest.raises(CellError, match=rf"is not a number; write numbers without .*such as {re.escape(bare)}$"):
         to_number(cell)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [("266,70", True), ("€5", True), ("1.422,54", True), ("C12", False), ("x", False), ("1,2,3", False)],
+)
+def test_amounts_are_numbers_in_any_notation(text: str, is_one: bool) -> None:
+    assert is_amount(text) is is_one
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ([], "; found an empty list"), ("[]", "; found an empty list"), ([[]], "; the steps are empty lists"),
+        ([[1], []], "; the steps differ in length"), ([[1], 2], "; some steps are lists and others are not"),
+    ],
+)  # fmt: skip
+def test_an_empty_sequence_is_named(cell: Any, reason: str) -> None:
+    with pytest.raises(CellError, match=re.escape(reason) + "$"):
+        to_matrix(cell)
+
+
+def test_the_accepted_marks_of_a_label_are_listed() -> None:
+    with pytest.raises(CellError, match=r"^expected 0 or 1 \(also accepted: .*no and yes.*x or .*\), found 'ja'$"):
+        to_mark("ja")
 
 
 @pytest.mark.parametrize("cell", ["much", "$", "1,5", "1.2.3", "$x", "5 apples", "1_000", None, [1]])

@@ -66,7 +66,6 @@ def test_malformed_conversations_are_reported(
 @pytest.mark.parametrize(
     ("name", "content", "parts"),
     [
-        ("a.jsonl", '{"messages": []}\n', ["line 1", "must be a list", "found an empty list"]),
         ("a.jsonl", '{"messages": {"role": "user"}}\n', ["line 1", "must be a list", "found an object"]),
         ("a.csv", "messages,id\na text,1\n", ["line 2", "found a plain text", "set columns.text to its name"]),
         ("a.csv", 'messages,id\n"[{""role"": ",1\n', ["line 2", "as JSON; error at character", "not valid JSON"]),
@@ -83,6 +82,36 @@ def test_faults_are_reported_with_their_place(
     name: str, content: str | bytes, parts: list[str], tmp_path: Path
 ) -> None:
     assert_fault(write(tmp_path, name, content), *parts)
+
+
+def test_empty_conversations_are_left_out_and_counted(tmp_path: Path) -> None:
+    asked = [[{**ASK, "content": f"Rain on day {n}?"}, ANSWER] for n in range(10)]
+    lines = [json.dumps({"messages": messages}) for messages in [*asked, [], [], [ASK], "[]"]]
+    result = check_files(write(tmp_path, "a.jsonl", "\n".join(lines)))
+    remarks = {remark["kind"]: remark["message"] for remark in result.report["remarks"]}
+    assert result.error is None and "3 conversations are left out, because their lists of" in remarks["no_messages"]
+    assert "line 11, line 12, line 14" in remarks["no_messages"] and "1 conversation is left" in remarks["no_answer"]
+
+
+@pytest.mark.parametrize("content", ["She wrote:\nuser: hello", "a\nassistant: b\nuser: c", "x\nsystem:y"])
+def test_a_message_that_contains_another_message_is_told(content: str, tmp_path: Path) -> None:
+    lines = [json.dumps({"messages": [{**ASK, "content": text}, ANSWER]}) for text in ["fine"] * 9 + [content] * 2]
+    [remark] = [
+        remark
+        for remark in check_files(write(tmp_path, "a.jsonl", "\n".join(lines))).report["remarks"]
+        if remark["kind"] == "role_markers"
+    ]
+    assert (remark["level"], remark["count"]) == ("warn", 2)
+    role = content.split("\n")[1].split(":")[0]
+    assert remark["message"].startswith("a.jsonl, line 10: 2 messages have lines that begin like")
+    assert f"such as '{role}:'" in remark["message"]
+
+
+@pytest.mark.parametrize("content", ["user: hello", "The user: hello", "a\nUser: b", "a\nusers: b"])
+def test_other_messages_with_colons_are_not_told(content: str, tmp_path: Path) -> None:
+    row = {"messages": [{**ASK, "content": content}, ANSWER]}
+    [example] = read(write(tmp_path, "a.jsonl", json.dumps(row)))[1]
+    assert not [note for note in example.notes if note.startswith("role_markers")]
 
 
 CALL: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f"}}]}
@@ -115,6 +144,7 @@ TURNS = (Turn("user: Rain?\ntool: dry\nassistant:", False, False), Turn(" No.", 
         ([{**ASK, "content": [{"type": "text", "text": "Rain?"}]}, REPLY, ANSWER], TURNS, "tool_results"),
         ([ASK, REPLY, {**ANSWER, "content": [{"type": "refusal", "refusal": "No."}]}], TURNS, "tool_results"),
         ([{**ASK, "name": "Ann", "audio": None}, REPLY, ANSWER], TURNS, "message_keys:name tool_results"),
+        ([], (), "no_messages"),
         ([ASK, CALL], (), "only_tool_calls"),
         ([ASK], (), "no_answer"),
         ([ASK, {**ANSWER, "weight": 0}], (), "no_learned_answer"),

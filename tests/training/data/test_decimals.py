@@ -37,21 +37,6 @@ def test_labels_and_texts_keep_their_commas(tmp_path: Path) -> None:
     assert "decimal_commas" not in remarks_of(layout.source)
 
 
-def test_points_beside_decimal_commas_are_warned_about(tmp_path: Path) -> None:
-    layout, _ = read(write(tmp_path, "a.csv", "text;value\nx;1.234\ny;2,5\n"))
-    assert remarks_of(layout.source)["decimal_points"].startswith("a.csv, line 2: 1 number like 1.234 is read")
-    layout, _ = read(write(tmp_path, "b.csv", "text;value\nx;1.234\ny;2.5\n"))
-    assert "decimal_points" not in remarks_of(layout.source)
-
-
-def test_points_that_may_separate_thousands_are_warned_about(tmp_path: Path) -> None:
-    layout, examples = read(write(tmp_path, "a.csv", "text;value\nx;12.500\ny;950\nz;0.123\n"))
-    assert "decimal_points" not in remarks_of(layout.source)
-    layout, examples = read(write(tmp_path, "b.csv", "text;value\nx;12.500\ny;950\nz;1.200\n"))
-    assert remarks_of(layout.source)["decimal_points"].startswith("b.csv, line 2: 2 numbers like 1.234 are read")
-    assert [example.value for example in examples] == [12.5, 950, 1.2]
-
-
 def values(folder: Path, cells: list[str], name: str = "a.csv") -> tuple[list[float], dict[str, str]]:
     """Read a table with `cells` as values to predict. Returns the values, and the messages of the remarks by kind."""
     mark = ";" if ";" in name else ","
@@ -79,6 +64,48 @@ def test_the_other_numbers_of_a_column_show_what_its_marks_mean(
     cells: list[str], expected: list[float], tmp_path: Path
 ) -> None:
     assert values(tmp_path, cells)[0] == expected
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a;.csv"])
+@pytest.mark.parametrize(
+    ("cells", "expected", "kind", "reason"),
+    [
+        (["1.200", "12,50", "7,25"], [1200, 12.5, 7.25], "grouped_points", "'1.200' is 1200, because there are"),
+        (["1.200", "12,50", "7,25"], [1200, 12.5, 7.25], "grouped_points", "because there are numbers like '12,50'"),
+        (["1,200", "12.50", "7.25"], [1200, 12.5, 7.25], "grouped_commas", "because there are numbers like '12.50'"),
+        (["7", "0,5", "-2.500", "12.000"], [7, 0.5, -2500, 12000], "grouped_points", "2 numbers are read with"),
+    ],
+)  # fmt: skip
+def test_separators_that_are_not_the_decimal_mark_of_the_other_numbers_are_told(
+    cells: list[str], expected: list[float], kind: str, reason: str, name: str, tmp_path: Path
+) -> None:
+    numbers, remarks = values(tmp_path, cells, name)
+    assert numbers == expected and reason in remarks[kind]
+
+
+@pytest.mark.parametrize(
+    ("cells", "name"),
+    [
+        (["1.200", "12,50", "7.25"], "a.csv"),
+        (["1,200", "12,50", "7.25"], "a.csv"),
+        (["1.200", "950", "12.500"], "a;.csv"),
+    ],
+)
+def test_marks_of_which_the_other_numbers_show_no_or_both_meanings_are_asked_about(
+    cells: list[str], name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadData, match=r"line 2, column 'value': '1.200' may be .* write one number of the column as"):
+        values(tmp_path, cells, name)
+
+
+def test_the_advice_about_points_works(tmp_path: Path) -> None:
+    assert values(tmp_path, ["1.200", "950", "1.200,0"], "a;.csv")[0] == [1200, 950, 1200]
+    assert values(tmp_path, ["1.200", "950", "1.2000"], "a;.csv")[0] == [1.2, 950, 1.2]
+
+
+def test_decimal_points_between_semicolons_are_recognised(tmp_path: Path) -> None:
+    assert values(tmp_path, ["12.500", "950", "0.123"], "a;.csv")[0] == [12.5, 950, 0.123]
+    assert values(tmp_path, ["12.500", "9500", "1.200"], "a;.csv")[0] == [12.5, 9500, 1.2]
 
 
 def test_a_comma_that_may_mean_both_is_asked_about_and_the_advice_works(tmp_path: Path) -> None:

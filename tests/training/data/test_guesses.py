@@ -186,10 +186,14 @@ def test_all_columns_of_0_and_1_are_suggested_if_the_text_has_another_name(tmp_p
 def test_faults_in_columns_of_0_and_1_are_reported(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", table(("toxic", "0 1 2"), ("insult", "0 1")))
     error = check_files(path, columns=Columns(label="toxic,insult")).faults[0]
-    assert error.message == "a.csv, line 4, column 'toxic': expected 0 or 1, found '2'"
+    assert error.message == (
+        "a.csv, line 4, column 'toxic': expected 0 or 1 (also accepted: false and true, no and yes, n and y, f and t; "
+        "- or an empty cell for 0; x or ✓ for 1), found '2'"
+    )
     path = write(tmp_path, "b.csv", table(("toxic", "0 1 1"), ("insult", "0 1")))
     error = check_files(path, task="classification", columns=Columns(label="toxic,insult")).faults[0]
     assert "exactly one of the columns 'toxic', 'insult' must be 1, but 0 are" in error.message
+    assert "column 'label'" not in error.message
     missing = check_files(path, columns=Columns(label="toxic,insults")).error
     assert missing is not None and "no column 'insults'" in missing.message and "'insult'?" in missing.message
 

@@ -67,5 +67,5 @@ def test_rows_without_a_label_are_told(tmp_path: Path) -> None:
     )
     rows = "".join(f"row {n},{n % 2},{'' if n % 3 else 1}\n" for n in range(24))
     _, remarks = scan(write(tmp_path, "b.csv", f"text,x,y\n{rows}"), "multilabel", label="x,y")
-    assert (remarks["no_labels"].where, remarks["no_labels"].count) == ("line 4, column 'label'", 8)
+    assert (remarks["no_labels"].where, remarks["no_labels"].count) == ("line 4, columns 'x', 'y'", 8)
     assert (remarks["blank_flags"].where, remarks["blank_flags"].count) == ("line 3", 16)

@@ -118,19 +118,6 @@ def test_class_numbers_in_lists_are_labels_in_every_format(cells: list[str], tmp
     assert (result.task, result.labels) == ("multilabel", ["2", "3", "27"]) and "label_types" not in remarks
 
 
-@pytest.mark.parametrize("cell", ["a#b", "a/b", "a+b", "a & b"])
-@pytest.mark.parametrize("task", [None, "multilabel"])
-def test_labels_that_join_labels_of_other_rows_are_told(cell: str, task: str | None, tmp_path: Path) -> None:
-    result, remarks = scan_labels(tmp_path, ["a", "b", cell], task)
-    assert cell in result.labels and remarks["compound_labels"].level == "warn"
-    assert "separate them with |" in remarks["compound_labels"].message
-
-
-@pytest.mark.parametrize("cell", ["C#", "a/c", "R&D", "A+", "a#a"])
-def test_other_labels_with_such_characters_are_not_told(cell: str, tmp_path: Path) -> None:
-    assert "compound_labels" not in scan_labels(tmp_path, ["a", "b", "A", cell])[1]
-
-
 @pytest.mark.parametrize(
     "cells", [["a; b", "a", "", "b"], ["['a', 'b']", "['a']", ""], ["a, b", "", "a", "b"], ["a|b", "", "b"]]
 )

@@ -223,6 +223,10 @@ def test_quotes_rare_labels_and_numbers_are_warned_about(tmp_path: Path) -> None
     _, remarks = scan_labels(tmp_path, ["a"] * 9 + ["b"] * 9 + ["c", "d"], repeat=1)
     assert remarks["rare_labels"].level == "warn" and remarks["rare_labels"].message.endswith("'c', 'd'")
     _, remarks = scan_labels(tmp_path, [f"{n / 4}" for n in range(21)])
+    _, amounts = scan_labels(tmp_path, [f"{n},70" for n in range(21)])
+    assert "numbers such as '0,70'" in amounts["numeric_labels"].message and "delimiters" not in amounts
+    assert "set columns.value to 'label' instead of columns.label" in amounts["numeric_labels"].message
+    assert "numeric_labels" not in scan_labels(tmp_path, [f"C{n}" for n in range(21)])[1]
     assert remarks["numeric_labels"].level == "warn" and "columns.value" in remarks["numeric_labels"].message
     assert "numeric_labels" not in scan_labels(tmp_path, [f"{n}" for n in range(21)])[1]
 

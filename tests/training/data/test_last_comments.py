@@ -77,6 +77,25 @@ def test_rows_that_need_one_cell_and_other_texts_are_no_footers(tmp_path: Path) 
     assert not {"last_row", "last_comments"} & {remark["kind"] for remark in remarks}
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.xlsx"])
+@pytest.mark.parametrize(
+    "last", ["Summe,,,266.70", "Total,,,40", "Summe,,,12.50 EUR", "Average,,,80 %", "Summe:,,,€ 3"]
+)
+def test_a_sum_in_columns_that_are_not_used_is_a_footer(last: str, name: str, tmp_path: Path) -> None:
+    lines = ["nr,text,label,amount", *(f"{n},row {n},{'ab'[n % 2]},{n}.50" for n in range(40)), last]
+    content = xlsx([[cell or None for cell in line.split(",")] for line in lines]) if name == "a.xlsx" else None
+    result, remarks = scan(write(tmp_path, name, content or "\n".join(lines)))
+    assert len(result.splits_N) == 40 and remarks["last_comments"].count == 1
+    assert not {"last_row", "empty_rows"} & remarks.keys()
+
+
+@pytest.mark.parametrize("last", ["Summe,,,all of them", "Total,,,many"])
+def test_a_row_without_the_used_cells_is_not_said_to_be_read(last: str, tmp_path: Path) -> None:
+    lines = ["nr,text,label,amount", *(f"{n},row {n},{'ab'[n % 2]},{n}" for n in range(40)), last]
+    _, remarks = scan(write(tmp_path, "a.csv", "\n".join(lines)))
+    assert "last_row" not in remarks and remarks["empty_rows"].count == 1
+
+
 LONG = [
     "-" * 9000 + " Original message, by a: b",
     "total" + " " * 3000 + "x",

@@ -25,6 +25,15 @@ def test_the_loss_is_that_of_rows_with_known_labels() -> None:
     assert (only_unknown["accuracy"], only_unknown["loss"]) == (0.0, None)
 
 
+def test_a_loss_of_fewer_rows_states_their_number() -> None:
+    outputs, targets = np.asarray([[1.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), np.asarray([0, 1, 2])
+    assert metrics_of(FACTS, ["a", "b", "c"], outputs, targets)["loss_rows"] == 2
+    assert "loss_rows" not in metrics_of(FACTS, ["a", "b", "c"], outputs[:2], targets[:2])
+    facts = Facts("multilabel", "tokens", "rows", labels=["a", "b", "c"])
+    many = metrics_of(facts, ["a", "b", "c"], outputs, np.asarray([[1, 0, 0], [0, 1, 1], [0, 0, 0]]))
+    assert many["loss_rows"] == 2
+
+
 def test_a_multilabel_row_is_right_if_every_label_is() -> None:
     facts = Facts("multilabel", "tokens", "rows", labels=["a", "b"])
     scores = score(facts, ["a", "b"], np.asarray([[5.0, -5.0], [5.0, 5.0]]), np.asarray([[1, 0], [1, 0]]))
