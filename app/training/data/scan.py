@@ -21,8 +21,9 @@ from app.training.data.label_column import LabelColumn
 from app.training.data.label_lists import settle_lists
 from app.training.data.label_names import in_order, settle_names
 from app.training.data.layouts import Layout
-from app.training.data.notes import SPLIT_OVERRULED
+from app.training.data.notes import PLAIN_FEATURES, SPLIT_OVERRULED
 from app.training.data.outliers import Extremes
+from app.training.data.plain_lists import PlainLists
 from app.training.data.rows import read_examples
 from app.training.data.splits import assign
 from app.training.failures import BadData
@@ -133,10 +134,26 @@ def scan_held_out(
     return _collect(files, staging, skip_bad_rows, base_labels)
 
 
+@dataclass(slots=True)
+class _Numbers:
+    """Statistics of the features of numeric inputs."""
+
+    extremes: FeatureExtremes = field(default_factory=FeatureExtremes)
+    plain_lists: PlainLists = field(default_factory=PlainLists)
+
+    def add(self, layout: Layout, example: Example) -> None:
+        """Take a row into account. Rows without features are skipped."""
+        if example.features_TF is None:
+            return
+        self.extremes.add(example.features_TF, Place(layout, example.where))
+        if PLAIN_FEATURES in example.notes:
+            self.plain_lists.add(example.features_TF, Place(layout, example.where))
+
+
 def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_labels: Collection[str]) -> Scan:
     collector = Collector(None if staging is None else staging / "steps.bin")
     faults, extremes = Faults(of_series=files.training.shape == "series"), Extremes()
-    feature_extremes = FeatureExtremes()
+    numbers = _Numbers()
 
     def on_fault(error: BadData) -> None:
         files.check()
@@ -148,8 +165,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
                 collector.add(layout, example, split)
                 if example.usable and layout.task == "regression":
                     extremes.add(example.value, Place(layout, example.where))
-                if example.features_TF is not None:
-                    feature_extremes.add(example.features_TF, Place(layout, example.where))
+                numbers.add(layout, example)
             except BadData as error:
                 faults.add(error)
     except BadData as error:  # no later row can be read
@@ -158,7 +174,8 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
     faults.check(collector.rows + faults.rows, skip_bad_rows)
     collector.remark()
     extremes.remark(collector.values)
-    feature_extremes.remark(files.training.steps)
+    numbers.extremes.remark(files.training.steps)
+    numbers.plain_lists.remark()
     if not collector.places:
         reasons = "; ".join(collector.reasons())
         raise files.training.source.fault("has no usable rows" + (f": {reasons}" if reasons else ""))
