@@ -65,7 +65,7 @@ def _features(
         return ()
     features = listed or numbers
     if features:
-        message = f"each row is read as an input of one step with these features: {quoted(features)}"
+        message = f"is read as a table in which each row is an input of one step with the features {quoted(features)}"
         unused = f"; not used, because it numbers the rows: {quoted(ids)}" if ids else ""
         source.remark("row_features", message + unused)
     return features

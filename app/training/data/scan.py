@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.training.data.cells import is_amount
 from app.training.data.collector import Collector, Place
 from app.training.data.example import TEST, TRAIN, VALIDATION, Example
 from app.training.data.faults import Faults, OnFault, ignore
@@ -240,6 +241,11 @@ def _undrawable(scan: Scan) -> str:
     _, inputs = np.unique(np.stack([scan.strata_N.astype(np.uint64), scan.hashes_N]), axis=1, return_counts=True)
     if scan.task == "classification" and len(inputs) == len(scan.strata) > 1:
         rows = "row" if inputs.max() == 1 else "distinct input"
+        if all(map(is_amount, scan.labels)):
+            return (
+                f"each of its {len(scan.labels):,} labels, which are numbers such as {scan.labels[0]!r}, has only one "
+                f"{rows}; to predict the number, set columns.value to the name of the column instead of columns.label"
+            )
         return (
             f"each of its {len(scan.strata):,} labels has only one {rows}, so none can be held out for validation: a "
             f"label needs at least two {rows}s to train and to validate. Add rows, use fewer labels (is this the label "

@@ -22,7 +22,9 @@ def test_each_row_of_a_plain_table_is_an_input_of_one_step(tmp_path: Path) -> No
     assert examples[1].features_TF is not None and examples[1].features_TF.tolist() == [[51, 1, 1951]]
     assert examples[1].value == 907.5 and layout.roles == {"value": "price", "features": ["area", "rooms", "year"]}
     message = remarks_of(layout.source)["row_features"]
-    assert message.endswith("read as an input of one step with these features: 'area', 'rooms', 'year'")
+    assert message.endswith(
+        "a.csv is read as a table in which each row is an input of one step with the features 'area', 'rooms', 'year'"
+    )
 
 
 @pytest.mark.parametrize("name", ["class", "label", "Target", "species"])
