@@ -73,7 +73,11 @@ REASONS = (
     Reason(
         "invalid_request", "send only one value|no effect with a validation_file", "two fields contradict each other"
     ),
-    Reason("invalid_request", "expected `?int( \\| null)?`?, got `?float", "JSON Schema counts 1.0 among the integers"),
+    Reason(
+        "invalid_request",
+        "must be an integer.*, not a decimal",
+        "JSON Schema counts 1.0 among the integers",
+    ),
     Reason("invalid_request", "out of range|too large", "integers beyond 64 bits"),
     Reason("invalid_json", "", "numbers of thousands of digits"),
 )

@@ -29,19 +29,27 @@ PEER = b"peer"
 
 
 class ServedCheckpoint:
-    """An engine that has loaded a checkpoint directory."""
+    """An engine that has loaded a checkpoint directory and then `others`, but answers only for the first."""
 
-    def __init__(self, directory: Path) -> None:
-        files = checkpoint.manifest(directory)
-        self.digest = checkpoint.digest(files)
+    def __init__(self, directory: Path, *others: Path) -> None:
         self.replies = Replies()
         self.host = EngineHost(StepLimits(512, 4, 16), Immediate(), self.replies)
-        hashes = {name: entry.sha256 for name, entry in files.items()}
-        self.host.receive(PEER, wire.Load(self.digest, str(directory), hashes, "trained:1"))
-        self.host.collect_loads()
-        (loaded,) = self.replies.all[self.digest]
-        assert isinstance(loaded, wire.Loaded), loaded
+        self.digest, *_ = [self._load(each) for each in (directory, *others)]
         self._ids = map(str, count())
+
+    @property
+    def shares(self) -> bool:
+        """Whether the version shares the network of its base."""
+        return self.host.versions[self.digest].loaded.shared is not None
+
+    def _load(self, directory: Path) -> str:
+        files = checkpoint.manifest(directory)
+        digest, hashes = checkpoint.digest(files), {name: entry.sha256 for name, entry in files.items()}
+        self.host.receive(PEER, wire.Load(digest, str(directory), hashes, "trained:1"))
+        self.host.collect_loads()
+        (loaded,) = self.replies.all[digest]
+        assert isinstance(loaded, wire.Loaded), loaded
+        return digest
 
     def scores(self, rows: list[Sequence]) -> list[list[float]]:
         """The raw outputs of a classifier, or the value of a regression in the original units."""

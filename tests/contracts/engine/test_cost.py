@@ -22,6 +22,7 @@ from app.engine.lanes import Lanes
 from app.engine.limits import StepLimits
 from app.engine.loader import LoadedNetwork
 from app.engine.reply import Counters
+from app.engine.requests import Member
 from app.engine.scheduler import BACKGROUND_SHARE, Scheduler
 from app.engine.scorer import Scorer
 from app.engine.sequence import Sequence
@@ -149,9 +150,9 @@ class Compared(Sequence):
 
 def make(length: int, kind: type[Sequence] = Sequence, background: bool = False) -> Sequence:
     message = wire.Generate("x", "d", "p", [1] * length, wire.SamplingParams(max_tokens=4), background=background)
-    admitted = sequences.admit(message, b"", 10_000, None)
+    admitted = sequences.admit(message, b"", 10_000, Member("d", Counters()))
     if kind is Compared:
-        return Compared(b"", "x", admitted.prompt, admitted.params, 0, None, 4, frozenset())
+        return Compared(b"", "x", admitted.prompt, admitted.params, 0, None, 4, frozenset(), admitted.member)
     return admitted
 
 

@@ -81,9 +81,11 @@ def unmerged(directory: Path) -> Any:
     return network.eval()
 
 
-def answers(directory: Path) -> list[float]:
+def answers(directory: Path, *others: Path) -> list[float]:
+    """The answers of an engine that has also loaded `others`, with which the version shares its base."""
     ids = Tokenizer.load(directory).encode_batch(TEXTS)
-    served = ServedCheckpoint(directory)
+    served = ServedCheckpoint(directory, *others)
+    assert served.shares == bool(others)
     generates = checkpoint.read(directory).config.task == "generation"
     scores = [served.logprobs(row) for row in ids] if generates else served.scores(ids)
     return [score for row in scores for score in row]
@@ -122,6 +124,9 @@ def test_an_adapter_is_served_as_it_was_trained_and_leaves_its_base_unchanged(ca
     assert len([name for name in own if name.endswith(UP)]) == 4 * contents.config.layers
     assert all(tensor.abs().max() > 0 for name, tensor in own.items() if name.endswith(UP))
     assert near(answers(new), unmerged_answers(new), 1e-6)
+    assert near(answers(new, base), unmerged_answers(new), 1e-6)
+    if checkpoint.read(base).config.task != "embedding":
+        assert near(answers(base, new), answers(base), 1e-6)
     merged = read_version(new)
     assert set(merged.tensors) == set(build(contents.config, initialised=False).state_dict())
 
