@@ -82,7 +82,7 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     if shape == "text" and "text" not in names and (preferences := find_preferences(source, present)):
         raise preferences
     steps = _row_features(source, columns, names, one_hot, task, present) if shape == "text" else ()
-    shape, names = ("row", _without_time(names)) if steps else (shape, names)
+    shape = "row" if steps else shape
     turns = find_turns(source, shape, task, names, present, messages)
     if turns:
         return _generation(source, columns, task, names, present, turns)
@@ -184,10 +184,6 @@ def _row_features(
     if listed and not steps:
         raise wide_series(source)
     return steps
-
-
-def _without_time(names: dict[str, str]) -> dict[str, str]:
-    return {key: name for key, name in names.items() if key != "time"}
 
 
 def _missing(source: Source, column: str, present: list[str], key: str, hint: str = "") -> BadData:

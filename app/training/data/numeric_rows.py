@@ -29,7 +29,7 @@ def find_row_features(
     """Return the columns with the features of each row in a plain table of numbers, or () for any other table.
 
     `names` maps the keys to their columns. The column to predict is the one that the request names or, by default, the
-    one with a usual name. Raises BadData if the request names the column to predict, but it is uncertain which columns
+    one with a usual name. If the table is plain, the key `time` is removed from `names`. Raises BadData if the request names the column to predict, but it is uncertain which columns
     contain the features.
     """
     if task == "generation" or {"text", "text_pair"} & names.keys():
@@ -38,7 +38,10 @@ def find_row_features(
     others = _without(present, [*(name for key, name in names.items() if key != "time"), *target])
     if not target and task != "regression" and (usual := _usual_label(source, others, present)):
         target, others = (usual,), _without(others, [usual])
-    return _features(source, columns, target, others, present)
+    features = _features(source, columns, target, others, present)
+    if features:
+        names.pop("time", None)  # the steps of a series have times, but these rows are no such steps
+    return features
 
 
 def _without(names: Sequence[str], excluded: Sequence[str]) -> list[str]:
