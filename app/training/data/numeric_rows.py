@@ -28,9 +28,9 @@ def find_row_features(
 ) -> tuple[str, ...]:
     """Return the columns with the features of each row in a plain table of numbers, or () for any other table.
 
-    `names` maps the keys to their columns. The column to predict is the one that the request names or, by default, the
-    one with a usual name. If the table is plain, the key `time` is removed from `names`. Raises BadData if the request names the column to predict, but it is uncertain which columns
-    contain the features.
+    `names` maps the keys to their columns; for a plain table, the key `time` is removed. The column to predict is the
+    one that the request names or, by default, the one with a usual name. Raises BadData if the request names the column
+    to predict, but it is uncertain which columns contain the features.
     """
     if task == "generation" or {"text", "text_pair"} & names.keys():
         return ()
