@@ -1,8 +1,18 @@
-# `make run` starts the service with six demo models; `make test` runs every check. Both need Python 3.11 or later.
+# `make run` starts the service with six demo models; `make test` runs every check. Both need Python 3.11 or
+# later. `make help` lists all targets.
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: venv run test accept bench screenshots lock clean postgres tools
+.PHONY: help venv run test accept bench screenshots lock clean postgres tools
+
+help:
+	@echo "make run          start the service with six demo models (the default)"
+	@echo "make test         run all checks; ARGS=tests/engine runs some of the tests"
+	@echo "make accept       measure every figure that the documentation promises; CHECKS=… selects some"
+	@echo "make bench        measure the speed"
+	@echo "make screenshots  take the pictures in the README"
+	@echo "make lock         update the locked versions of all dependencies"
+	@echo "make clean        remove the environment and all caches"
 
 venv: .venv/installed
 

@@ -22,6 +22,7 @@ from app.settings import Settings
 
 PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # not escaped in paths; an unescaped ? or #, for example, would end the path
 PROXY_STATUSES = (407, 502, 503, 504)  # replies of proxies that refuse a request or cannot reach the service
+PLAIN_HTTP = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # OpenSSL's errors if the reply is not encrypted
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 
 
@@ -165,6 +166,9 @@ class Client:
         except httpx.TimeoutException:
             raise ServiceError(f"{self.url} did not answer in time{self._through_proxy()}") from None
         except httpx.HTTPError as error:
+            if any(sign in str(error) for sign in PLAIN_HTTP):
+                plain = self.url.replace("https://", "http://", 1)
+                raise ServiceError(f"{self.url} answers without encryption; use {plain} (OSTINATO_URL)") from None
             advice = self._through_proxy() or (
                 "; start the service with `ostinato up`, or set OSTINATO_URL to its address"
             )

@@ -73,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 0
     prefix_memory: Annotated[Count, _help("MiB for the prefix cache (states of earlier prompts); 0: no cache")] = 256
     max_batch_tokens: Annotated[Positive, _help("maximum tokens per classification batch, including padding")] = 4096
-    max_slots: Annotated[Positive, _help("maximum sequences that one version generates concurrently")] = 32
+    max_slots: Annotated[Positive, _help("maximum concurrent texts of a version, or of adapters of one base")] = 32
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512
     max_waiting: Annotated[Positive, _help("limit on waiting requests; further requests get 429")] = 1024
     max_waiting_tokens: Annotated[Positive, _help("limit on waiting tokens; further requests get 429")] = 1_000_000

@@ -6,11 +6,17 @@ import re
 from collections.abc import Iterable
 
 _MOST_COMPARED = 200  # characters; longer names are not compared, because the time grows with the square of the length
+# Names in other programs -> names here, in which all separators count as blanks
+_SYNONYMS = {
+    "lr": "learning rate", "bs": "batch size", "wd": "weight decay", "hidden size": "width", "hidden dim": "width",
+    "embed dim": "width", "num layers": "layers", "max length": "context length", "max len": "context length",
+    "max seq length": "context length", "grad clip": "max grad norm", "clip": "max grad norm",
+}  # fmt: skip
 _SEPARATORS = re.compile(r"[\W_]+")
 
 
 def most_similar(name: str, names: Iterable[str]) -> str | None:
-    """Return the entry of `names` of which `name` is probably a misspelling, or None if there is none.
+    """Return the entry of `names` of which `name` is probably a misspelling or a synonym, or None if there is none.
 
     A name is similar if at most a third of its letters differ, or if all words of one name are also in the other, such
     as `label` and `--label-column`. Case, the order of words and the characters between them do not count. If several
@@ -19,6 +25,10 @@ def most_similar(name: str, names: Iterable[str]) -> str | None:
     if len(name) > _MOST_COMPARED:
         return None
     words = _words(name)
+    if synonym := _SYNONYMS.get(" ".join(words)):
+        for other in names:
+            if " ".join(_words(other)) == synonym:
+                return other
     near = [(edits, other) for other in names if (edits := _edits(words, _words(other))) is not None]
     if near:
         return min(near, key=lambda pair: pair[0])[1]

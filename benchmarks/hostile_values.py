@@ -134,7 +134,8 @@ def _change(container: Any, key: Any, draw: random.Random) -> None:
     elif kind == 1:
         container.insert(key, value(draw))
     elif kind == 2 and isinstance(container, list):
-        container.extend([copy.deepcopy(old)] * _bounded(old, draw.choice((1, 10, 300))))
+        # Separate copies: a later change of one shared object would be a change of all.
+        container.extend(copy.deepcopy(old) for _ in range(_bounded(old, draw.choice((1, 10, 300)))))
     elif kind == 3 and isinstance(old, int | float) and not isinstance(old, bool):
         container[key] = draw.choice(
             (-old, old + 1, old - 1, old * 1000, str(old), [old], old / 2 if abs(old) < 1e9 else 0.5)

@@ -47,6 +47,11 @@ class AdapterMatrices:
         return cls(pairs)
 
     @property
+    def largest(self) -> float:
+        """The largest absolute value: infinity or NaN if a value is not finite in this data type."""
+        return max((float(matrix.abs().max()) for pair in self.pairs.values() for matrix in pair), default=0.0)
+
+    @property
     def nbytes(self) -> int:
         """The size of the matrices in bytes."""
         return sum(down.nbytes + up.nbytes for down, up in self.pairs.values())
@@ -114,7 +119,8 @@ class RowAdapters:
         work = len(x_NI) * sum(ranks) * (x_NI.shape[1] + y_NO.shape[1])
         if len(runs) > 1 and work < 2 * len(runs) * _call_cost(x):
             down, up = self.stack.products(name, kernels)
-            return up(down(x_NI) * self._mask(padded, ranks, x), y_NO).view(y.shape)
+            # Do not multiply by 0 instead: if the product with another adapter is infinite, the result would be NaN.
+            return up(down(x_NI).masked_fill_(self._others(padded, ranks, x), 0.0), y_NO).view(y.shape)
         for adapter, start, stop in runs:
             down_RI, up_OR = adapters[adapter].pairs[name]
             y_NO[start:stop].addmm_(functional.linear(x_NI[start:stop], down_RI), up_OR.T)
@@ -132,12 +138,12 @@ class RowAdapters:
             self._runs[padded] = runs
         return self._runs[padded]
 
-    def _mask(self, padded: int, ranks: tuple[int, ...], like: Tensor) -> Tensor:
-        """Return mask_NR, which is 1 where a column of the stacked matrices belongs to the adapter of the step."""
+    def _others(self, padded: int, ranks: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return mask_NR, which is true where a column of the stacked matrices belongs to another step's adapter."""
         if (padded, ranks) not in self._masks:
             owner_R = torch.arange(len(ranks)).repeat_interleave(torch.tensor(ranks))
             owner_N = torch.tensor(self.rows).repeat_interleave(torch.tensor([padded or n for n in self.steps]))
-            self._masks[padded, ranks] = (owner_N[:, None] == owner_R).to(like.device, like.dtype)
+            self._masks[padded, ranks] = (owner_N[:, None] != owner_R).to(like.device)
         return self._masks[padded, ranks]
 
 

@@ -26,6 +26,13 @@ def test_a_url_is_understood_as_people_write_it(url: str, root: str) -> None:
     assert base_url(url) == root
 
 
+def test_a_service_without_encryption_is_reached_with_http() -> None:
+    with Service() as service, Client(service.url.replace("http:", "https:")) as client:
+        with pytest.raises(ServiceError) as caught:
+            client.get("/v1/models")
+        assert caught.value.message == f"{client.url} answers without encryption; use {service.url} (OSTINATO_URL)"
+
+
 @pytest.mark.parametrize("url", ["", "http://", "ftp://host", "http://host:port", "http://sch\udcf6n"])
 def test_what_is_not_a_url_is_refused(url: str) -> None:
     with pytest.raises(ServiceError, match="OSTINATO_URL is not a valid URL"):

@@ -23,6 +23,8 @@ from app.similarity import distance, most_similar
         ("tempature", ["temperature", "top_p"], "temperature"),
         ("bidirectionnel", ["bidirectional", "batch_size"], "bidirectional"),
         ("reviewz:1", ["reviews:1", "mood"], "reviews:1"),
+        ("--lr", ["--lora-r", "--learning-rate"], "--learning-rate"),
+        ("hidden_size", ["head_size", "width"], "width"),
     ],
 )
 def test_a_misspelt_name_is_recognised(name: str, names: list[str], expected: str) -> None:

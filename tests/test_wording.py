@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.wording import listed, quantity, shortest, type_in_words
+from app.wording import fault_in_words, listed, quantity, shortest, type_in_words
 
 
 def test_one_is_singular() -> None:
@@ -26,6 +26,25 @@ def test_the_last_word_of_a_list_is_joined() -> None:
 )  # fmt: skip
 def test_types_are_told_in_words(notation: str, phrase: str) -> None:
     assert type_in_words(notation) == phrase
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("Expected `int`, got `str`", " must be an integer, not a string"),
+        ("Expected `int | null`, got `float`", " must be an integer, not a decimal number"),
+        ("Expected `str | array | null`, got `object`", " must be a string or a list, not an object"),
+        ("Expected `null`, got `object`", " must be null, not an object"),
+        ("Expected `int`, got `str` as a key", " must have integers as keys, not strings"),
+        ("Expected `float` < 1.0", " must be a number below 1"),
+        ("Expected `array` of length >= 1", " must have at least 1 item"),
+        ("Expected `str` of length <= 64", " must have at most 64 characters"),
+        ("Expected `array` of length 2, got 3", " must have 2 items, not 3"),
+        ("Invalid enum value 'x'", ": invalid enum value 'x'"),
+    ],
+)
+def test_faults_of_values_are_told_in_words(fault: str, words: str) -> None:
+    assert fault_in_words(fault) == words
 
 
 @pytest.mark.parametrize(

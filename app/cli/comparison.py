@@ -103,7 +103,9 @@ def compare(
         return
     metrics = list(differing_metrics(comparison))
     shown = [row for row in metrics if every or row[0].count(".") <= 1]
-    columns, rows = ["", *references], [*differing_fields(comparison["versions"]), *shown]
+    described = list(differing_fields(comparison["versions"]))
+    details = [row for row in described if _is_detail(row)]
+    columns, rows = ["", *references], [*(row for row in described if not _is_detail(row)), *shown, *details]
     width = shutil.get_terminal_size((UNLIMITED, 0)).columns
     table(*fitted(columns, rows, width), empty="the versions do not differ")
     for split in comparison.get("different_rows") or []:
@@ -113,6 +115,11 @@ def compare(
         )
     if hidden := len(metrics) - len(shown):
         print(f"not shown: {quantity(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'} (use --all)")
+
+
+def _is_detail(row: Sequence[Any]) -> bool:
+    """Whether a row describes the configuration or the digest. Such rows follow the metrics."""
+    return str(row[0]).startswith(("config.", "digest"))
 
 
 def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[str], list[list[str]]]:

@@ -36,7 +36,7 @@ EXAMPLES = {
     "jobs follow": "ostinato jobs follow ftjob-3f2a",
     "jobs events": "ostinato jobs events ftjob-3f2a --limit 100",
     "jobs checkpoints": "ostinato jobs checkpoints ftjob-3f2a",
-    "jobs cancel": "ostinato jobs cancel ftjob-3f2a",
+    "jobs cancel": "ostinato jobs cancel ftjob-3f2a ftjob-91cc",
     "jobs pause": "ostinato jobs pause ftjob-3f2a",
     "jobs resume": "ostinato jobs resume ftjob-3f2a",
     "files upload": "ostinato files upload reviews.csv",

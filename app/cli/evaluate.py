@@ -15,6 +15,7 @@ from app.cli.options import collect, with_fields
 from app.cli.outcome import failure
 from app.cli.output import Json, connect, print_json, table, warn
 from app.cli.references import look_up
+from app.cli.uploads import upload_once
 from app.errors import InvalidRequest
 from app.jobs.limits import FILE_ID
 from app.wire.measurement import shown_metric, too_few, verdict
@@ -100,7 +101,7 @@ def _file_id(client: Client, file: Path, request: dict[str, Any], as_json: bool)
         if "against" in request:
             _check_comparable(card, look_up(client, request["against"], param="against"))
         check_evaluation(paths["file"], card, request, as_json)
-        return str(client.upload(paths["file"])["id"])
+        return upload_once(client, paths["file"], quiet=True)
 
 
 def _check_output(output: Path, client: Client, model: str) -> None:

@@ -13,9 +13,9 @@ from app.cli.evaluate import print_report
 from app.cli.follow import follow as follow_job
 from app.cli.follow import is_evaluation, path_of, render
 from app.cli.outcome import conclude
-from app.cli.output import MOST_LISTED, Json, connect, duration, fields, json_for_all, print_json, table, when
+from app.cli.output import MOST_LISTED, Json, connect, duration, fields, json_for_all, print_json, table, warn, when
 from app.cli.wording import in_own_words
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, OstinatoError
 from app.wire.measurement import shown_metric, shown_metrics
 from app.wire.training_options import TrainingOptions
 
@@ -205,9 +205,22 @@ def list_checkpoints(job_id: JobId, as_json: Json = False) -> None:
 
 
 @jobs.command("cancel")
-def cancel(job_id: JobId, as_json: Json = False) -> None:
-    """Cancel a job without publishing a version."""
-    _act(job_id, "cancel", as_json)
+def cancel(
+    job_ids: Annotated[list[str], typer.Argument(help="Ids of training jobs or evaluations: ftjob-… or evaljob-…")],
+    as_json: Json = False,
+) -> None:
+    """Cancel one or more jobs, without publishing a version."""
+    failures = 0
+    for job_id in job_ids:
+        try:
+            _act(job_id, "cancel", as_json)
+        except OstinatoError as error:
+            if len(job_ids) == 1:
+                raise
+            warn(f"{job_id}: {in_own_words(error.message)}")
+            failures += 1
+    if failures:
+        raise typer.Exit(1)
 
 
 @jobs.command("pause")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ import typer
 
 from app import settings
 from app.access import SECRET_SETTINGS
-from app.cli.output import Json, duration, print_json, size, table
+from app.cli.output import Json, duration, print_json, size, table, warn
 from app.cli.serve import DataDir, load_shown
 from app.errors import InvalidRequest, OstinatoError
 
@@ -110,6 +111,8 @@ def keys(
     """Print a new API key as name:secret, for OSTINATO_API_KEYS. The key is not stored anywhere.
 
     To start a service that requires the key: export OSTINATO_API_KEYS="$(ostinato keys me)", then `ostinato up`.
+
+    Clients send only the secret, without `me:`. For the commands, set OSTINATO_API_KEY to the secret.
     """
     if not KEY_NAME.fullmatch(name):
         raise InvalidRequest(
@@ -121,6 +124,8 @@ def keys(
         print_json({"name": name, "secret": secret, "key": f"{name}:{secret}"})
     else:
         print(f"{name}:{secret}")
+        if sys.stdout.isatty():
+            warn("the service needs this line as OSTINATO_API_KEYS; clients need the part after the colon")
 
 
 def fsck(

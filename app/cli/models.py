@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,11 +11,14 @@ from app.cli import aliases, comparison
 from app.cli.output import Json, aliases_of, connect, fields, headline, json_for_all, print_json, size, table, when
 from app.cli.references import CHAMPION, ROOT, Name, Reference, locate
 from app.cli.shapes import shape_of
-from app.wording import listed
+from app.errors import OstinatoError
+from app.wording import listed, quantity
 from models.choices import ARCHITECTURES
 
 if TYPE_CHECKING:
     from app.client import Client
+
+MOST_NAMED = 10  # maximum number of remaining versions that `delete` names
 
 models = typer.Typer(
     help="List, compare, alias and delete models and their versions. Without a command, lists the models.",
@@ -124,10 +128,33 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete a version. The version's files remain in storage for a grace period, one day by default."""
+    """Delete one version. Its files remain in storage for a grace period, one day by default.
+
+    A bare name means the version that the name refers to. When the last version is deleted, the model is gone too.
+    """
     with connect() as client:
         name, number = locate(client, reference)
         if not yes:
             typer.confirm(f"delete {name}:{number}?", abort=True)
         reply = client.call("DELETE", f"{ROOT}/{name}/versions/{number}")
-    print_json(reply) if as_json else print(f"{name}:{number} is deleted")
+        left = [] if as_json else _versions_of(client, name)
+    if as_json:
+        print_json(reply)
+        return
+    print(f"{name}:{number} is deleted")
+    if left:
+        print(_rest(name, left))
+
+
+def _rest(name: str, left: Sequence[str]) -> str:
+    """Describe the versions that remain after one was deleted."""
+    remaining = f"{quantity(len(left), 'version')} of {name} {'remains' if len(left) == 1 else 'remain'}"
+    return f"{remaining}: {listed(left[:MOST_NAMED], 'and')}; the model is deleted with its last version"
+
+
+def _versions_of(client: Client, name: str) -> list[str]:
+    """Return references to the versions of a model. Empty if they cannot be listed."""
+    try:
+        return [f"{name}:{v['version']}" for v in client.pages(f"{ROOT}/{name}/versions", limit=1000)]
+    except OstinatoError:
+        return []

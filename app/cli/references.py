@@ -84,4 +84,5 @@ def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), para
         names = [*choices, *(item["id"] for item in client.get("/v1/models").get("data", []))]
         otherwise = f"; the architectures are {listed(ARCHITECTURES, 'and')}" if choices else ""
         hint = did_you_mean(reference, names, otherwise)
-        raise NotFound(with_outcome(error.message + hint, "nothing was uploaded"), param=param) from None
+        message = error.message.partition("; did you mean")[0]  # the service does not know `choices`
+        raise NotFound(with_outcome(message + hint, "nothing was uploaded"), param=param) from None

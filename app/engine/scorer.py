@@ -257,8 +257,8 @@ class Scorer:
         counters[0].observe("iteration_tokens", sum(lengths))
         count_rows("batch_sequences", ((each, 1) for each in counters))
         count_rows("padded_tokens", ((each, longest) for each in counters))
-        for name in ("batch_tokens", "prompt_tokens"):
-            count_rows(name, zip(counters, lengths, strict=True))
+        count_rows("batch_tokens", zip(counters, lengths, strict=True))
+        count_rows("prompt_tokens", zip(counters, lengths, strict=True))
 
 
 def steps_of(row: ScoringRow) -> int:

@@ -26,7 +26,7 @@ from app.wire.engine import Load
 from app.wire.modes import ModeChoice
 from models import tasks
 from models.adapters import is_adapter
-from models.kernels.modes import ComputeMode, set_mode
+from models.kernels.modes import TYPES, ComputeMode, set_mode
 from models.mixed_adapters import AdapterMatrices, share_linears
 
 logger = logging.getLogger(__name__)
@@ -143,11 +143,17 @@ def build_base(source: LoadSource, key: BaseKey, device: torch.device) -> Shared
 
 
 def join(base: SharedBase, source: LoadSource, choice: ModeChoice, device: torch.device) -> LoadedNetwork:
-    """Load the adapter and the head of a version that shares a base."""
+    """Load the adapter and the head of a version that shares a base.
+
+    Raises RuntimeError for numbers that could affect the answers of the other versions.
+    """
     contents, dtype, adapter, own = source.contents, base.key.mode.dtype, None, {}
     if contents.adapter is not None:
         own = read_adapter(source.directory, load_file)
         adapter = AdapterMatrices.new(own, contents.adapter.scale, device, dtype)
+        # The rows of other versions are also multiplied with these matrices, even if the results are not used.
+        if not adapter.largest <= torch.finfo(TYPES[base.key.mode.type]).max:
+            raise RuntimeError(f"a value in the matrices of its adapter is too large for {base.key.mode.type}")
     network, nbytes = base.language_model, adapter.nbytes if adapter else 0
     if network is None:
         network = tasks.build_for_inference(contents.config)

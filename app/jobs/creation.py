@@ -98,8 +98,9 @@ class JobCreation:
         try:
             base = self._registry.resolve(request.model, principal, session)
         except NotFound as error:
-            message = f"{error.message}; to train from scratch, use {', '.join(ARCHITECTURES)}"
-            message += did_you_mean(request.model, (*ARCHITECTURES, AUTO))
+            message, mark, similar = error.message.partition("; did you mean")
+            message += f"; to train from scratch, use {', '.join(ARCHITECTURES)}"
+            message += did_you_mean(request.model, (*ARCHITECTURES, AUTO), mark + similar)
             raise NotFound(message, code=error.code, param="model") from None
         limits.check_base(base.config, request)
         # Until this transaction ends, the lock prevents garbage collection from deleting the base's blobs. Afterwards,

@@ -18,6 +18,7 @@ from app.errors import InvalidRequest, as_sent, did_you_mean
 from app.jobs import limits
 from app.jobs.request import JobRequest, Publish
 from app.wire.training_options import Columns, LoraOptions, TrainingOptions
+from app.wording import fault_in_words
 
 OPENAI_NAMES = {"n_epochs": "epochs"}  # OpenAI's name -> this service's name; all other names are the same
 OPTIONS = TrainingOptions.__struct_fields__
@@ -157,5 +158,4 @@ def _wrong_type(error: msgspec.ValidationError) -> InvalidRequest:
     if param is None and "missing required field" in problem:
         param = problem.rpartition("field `")[2].rstrip("`")
         return InvalidRequest(f"{param!r} is missing", code="missing_field", param=param)
-    message = f"{param or 'the request body'}: {problem[:1].lower()}{problem[1:]}".replace("`", "")
-    return InvalidRequest(message, param=param)
+    return InvalidRequest(f"{param or 'the request body'}{fault_in_words(problem)}", param=param)

@@ -30,6 +30,8 @@ def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] =
     if the service cannot be started.
     """
     check_bind(settings)
+    if not settings.run_dir.exists():  # then no service on this folder can hold the port
+        find_port(settings)  # before the folders are created, so that a refusal leaves nothing behind
     prepare_folders(settings)
     with lock(settings.run_dir):  # before find_port: a service on this folder may hold the port
         settings = msgspec.structs.replace(settings, port=find_port(settings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from app.db.tables import JobCheckpointRow, ModelRow, VersionRow
 from app.registry.alias_repository import AliasNames, group_by_version, load_aliases
 from app.registry.records import Model, Version
 
+MOST_NAMES = 300  # the maximum number of names that an unknown name is compared with
 READY, DELETED = "ready", "deleted"
 DIGEST_LOCK = 0x0571_9F0B  # an arbitrary number that must never change
 
@@ -121,6 +122,12 @@ def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[
         )
         for row, newest in rows
     ]
+
+
+def visible_names(session: Session, principal: str) -> Sequence[str]:
+    """Return the names of the newest models that the principal may see, up to `MOST_NAMES`."""
+    query = select(ModelRow.name).order_by(ModelRow.created_at.desc(), ModelRow.name).limit(MOST_NAMES)
+    return session.scalars(query if principal == LOCAL else query.where(ModelRow.owner == principal)).all()
 
 
 # --- versions ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from app.db.tables import AliasRow, ModelRow, VersionRow
-from app.errors import InvalidRequest, NotFound
+from app.errors import InvalidRequest, NotFound, did_you_mean
 from app.registry import alias_repository, repository
 from app.registry.records import CHAMPION, NAME, NUMBER_LIMIT, ModelReference, Version, show, visible
 
@@ -28,7 +28,7 @@ def resolve(session: Session, text: str, principal: str) -> Version:
         return checkpoint
     model = repository.find_model(session, reference.name)
     if model is None or not visible(model.owner, principal):
-        raise model_not_found(text, "no model has this name")
+        raise _no_such_name(session, text, reference.name, principal, "model")
     alias = _find_alias(session, reference)
     version = _find(session, reference, alias)
     if version is None or version.status != repository.READY:
@@ -45,7 +45,7 @@ def get_model(session: Session, name: str, principal: str, *, lock: bool = False
     """
     row = repository.find_model(session, name, lock=lock) if NAME.fullmatch(name) else None
     if row is None or not visible(row.owner, principal):
-        raise model_not_found(name, "no model has this name", param)
+        raise _no_such_name(session, name, name, principal, param)
     return row
 
 
@@ -57,14 +57,20 @@ def get_version(session: Session, name: str, number: int, *, lock: bool = False,
     return row
 
 
-def model_not_found(reference: str, reason: str, param: str = "model") -> NotFound:
-    """Return the error for a reference that does not resolve.
+def model_not_found(reference: str, reason: str, param: str = "model", hint: str = "") -> NotFound:
+    """Return the error for a reference that does not resolve. The message ends with `hint`.
 
     The message begins with the reference, unless `reason` already contains it.
     """
     text = reason if reason.startswith(show(reference)) else f"{show(reference)}: {reason}"
-    message = f"model not found: {text}; GET /v1/models lists the models"
+    message = f"model not found: {text}; GET /v1/models lists the models{hint}"
     return NotFound(message, code="model_not_found", param=param)
+
+
+def _no_such_name(session: Session, text: str, name: str, principal: str, param: str) -> NotFound:
+    """Return the error for an unknown name. It suggests a similar name among the models that the principal may see."""
+    hint = did_you_mean(name, repository.visible_names(session, principal))
+    return model_not_found(text, "no model has this name", param, hint)
 
 
 def _find_alias(session: Session, reference: ModelReference) -> AliasRow | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,15 @@ def test_the_report_is_printed(answering: Service, ostinato: Run) -> None:
     ):  # fmt: skip
         assert line in lines
     assert lines.index("good 30 1.000 0.333 0.500") < lines.index("bad 20 0.500 1.000 0.667")
+
+
+def test_a_file_that_was_uploaded_before_is_evaluated_without_an_upload(answering: Service, ostinato: Run) -> None:
+    content = Path("new.csv").read_bytes()
+    file = {"id": "file-5", "filename": "new.csv", "bytes": len(content), "expires_at": None, "column_roles": {}}
+    answering.routes["GET /v1/files"] = listed(file | {"sha256": hashlib.sha256(content).hexdigest()})
+    assert ostinato("evaluate", "mood", "new.csv").status == 0
+    assert answering.sent("POST /v1/evaluations")[0].json["file"] == "file-5"
+    assert not answering.sent("POST /v1/files")
 
 
 def test_a_language_model_has_no_predictions_for_each_row(answering: Service, ostinato: Run, tmp_path: Path) -> None:

@@ -132,6 +132,17 @@ def test_a_job_is_shown_cancelled_paused_and_resumed(service: Service, ostinato:
         assert ostinato("jobs", verb, "ftjob-1").out == f"ftjob-1 is {status}\n"
 
 
+def test_several_jobs_are_cancelled(service: Service, ostinato: Run) -> None:
+    for path in ("fine_tuning/jobs/ftjob-1", "evaluations/evaljob-1"):
+        reply = {"id": path.rpartition("/")[2], "status": "cancelled"}
+        service.routes[f"POST /v1/{path}/cancel"] = (200, reply)
+    missing = {"error": {"message": "there is no job 'ftjob-9'", "code": "job_not_found"}}
+    service.routes["POST /v1/fine_tuning/jobs/ftjob-9/cancel"] = (404, missing)
+    done = ostinato("jobs", "cancel", "ftjob-1", "ftjob-9", "evaljob-1")
+    assert done.out == "ftjob-1 is cancelled\nevaljob-1 is cancelled\n"
+    assert (done.status, done.err) == (1, "ftjob-9: there is no job 'ftjob-9'\n")
+
+
 def test_waiting_for_a_service_that_is_away_is_told_once(
     service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

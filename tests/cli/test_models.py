@@ -78,6 +78,11 @@ def test_delete_asks_for_confirmation(service: Service, ostinato: Run, monkeypat
         assert ostinato("models", "delete", "reviews:2").status == 1
     assert not service.requests
     assert ostinato("models", "delete", "reviews:2", "--yes").out == "reviews:2 is deleted\n"
+    service.routes[f"GET {ROOT}/reviews/versions"] = listed({"version": 1}, {"version": 3})
+    assert ostinato("models", "delete", "reviews:2", "--yes").out.splitlines() == [
+        "reviews:2 is deleted",
+        "2 versions of reviews remain: reviews:1 and reviews:3; the model is deleted with its last version",
+    ]
 
 
 def test_control_characters_in_names_are_not_printed(service: Service, ostinato: Run) -> None:

@@ -26,6 +26,10 @@ def test_an_option_that_is_an_argument(ostinato: Run, arguments: tuple[str, ...]
     assert done.status == 2 and expected in done.err and "did you mean" not in done.err
 
 
+def test_an_abbreviation_of_other_programs_is_known(ostinato: Run) -> None:
+    assert "no such option: --lr; did you mean '--learning-rate'?" in ostinato("train", "a.csv", "--lr", "0.1").err
+
+
 @pytest.mark.parametrize("arguments", [("train", "-q"), ("registry", "fsck", "--qqqq"), ("keys", "--model")])
 def test_an_option_like_no_other_gets_no_suggestion(ostinato: Run, arguments: tuple[str, ...]) -> None:
     done, option = ostinato(*arguments), arguments[-1]

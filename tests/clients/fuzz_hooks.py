@@ -27,7 +27,7 @@ REASONS = (
     Reason("invalid_request", "parts contain|is not a part of", "depends on the upload"),
     Reason("invalid_job_state", "", "depends on the state of the job, and 409 would make OpenAI's clients try again"),
     Reason("file_not_found|part_not_found|job_not_found", "", "an id in the body: 404 would mean the path"),
-    Reason("invalid_file_purpose|file_too_large|empty_file", "", "depends on the file"),
+    Reason("invalid_file_purpose|file_too_large|empty_file|unsupported_file", "", "depends on the file"),
     Reason("invalid_archive|invalid_checkpoint", "", "the content of an archive"),
     Reason(
         "wrong_task|abstained|unknown_label|no_calibration|coverage_not_attainable|risk_not_attainable",
@@ -73,7 +73,11 @@ REASONS = (
     Reason(
         "invalid_request", "send only one value|no effect with a validation_file", "two fields contradict each other"
     ),
-    Reason("invalid_request", "expected `?int( \\| null)?`?, got `?float", "JSON Schema counts 1.0 among the integers"),
+    Reason(
+        "invalid_request",
+        "must be an integer.*, not a decimal",
+        "JSON Schema counts 1.0 among the integers",
+    ),
     Reason("invalid_request", "out of range|too large", "integers beyond 64 bits"),
     Reason("invalid_json", "", "numbers of thousands of digits"),
 )

@@ -20,11 +20,14 @@ import pytest
 import torch
 import zmq
 
+from app.checkpoint.directory import WEIGHTS
 from app.engine.limits import StepLimits
 from app.engine.process import EngineProcess, tuner_of
 from app.settings import load
 from app.wire import engine as wire
 from tests.engine import builders as b
+from tests.engine.test_sharing import family
+from tests.serving import wait_until
 
 PATIENCE = 60.0
 
@@ -324,3 +327,36 @@ def test_types_and_kernels_are_chosen_unless_the_settings_fix_them(tmp_path: Pat
     assert chosen(dtype="auto")
     assert not chosen(dtype="auto", batch_invariant=True)
     assert not chosen(dtype="float32") and not chosen(dtype="bfloat16")
+
+
+def test_adapters_share_their_base_while_others_are_unloaded(client: Client, engine: Running, tmp_path: Path) -> None:
+    base, *adapters = family(tmp_path, 2, 1, width=64, vocab_size=300)
+    for message in (base, *adapters):
+        assert isinstance(client.ask(message), wire.Loaded)
+    sizes = {v.digest: v.bytes for v in engine.heartbeat(lambda h: _loaded(h) >= {a.digest for a in adapters}).versions}
+    assert (
+        sum(sizes[message.digest] for message in (base, *adapters)) < 1.5 * (tmp_path / "base" / WEIGHTS).stat().st_size
+    )
+    before = client.ask(wire.Score("a", adapters[1].digest, "local", [[1, 2, 3]]))
+    for message in (base, adapters[0]):
+        client.send(wire.Unload(message.digest))
+    engine.heartbeat(lambda h: not _loaded(h) & {base.digest, adapters[0].digest})
+    after = client.ask(wire.Score("b", adapters[1].digest, "local", [[1, 2, 3]]))
+    assert after.scores == before.scores
+
+
+def _loaded(beat: wire.Heartbeat) -> set[str]:
+    return {version.digest for version in beat.versions}
+
+
+@pytest.mark.parametrize("invariant", [False, True])
+def test_adapters_are_merged_in_invariant_mode(tmp_path: Path, invariant: bool) -> None:
+    limits = StepLimits(64, 4, 16, invariant)
+    engine = EngineProcess(tmp_path / "e.sock", limits, b.CPU, torch.float32, 1)
+    engine.host.loading.reply = lambda *_: None
+    for message in family(tmp_path, 2):
+        engine.host.receive(b"", message)
+    wait_until(lambda: engine.host.collect_loads() or len(engine.host.versions) == 3)
+    shared = {version.loaded.shared for version in engine.host.versions.values()}
+    assert (None in shared) == invariant and len(shared) == 1
+    engine._context.destroy(linger=0)

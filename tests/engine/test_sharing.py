@@ -28,6 +28,7 @@ from app.engine.shared_scorer import SharedScorer
 from app.engine.sharing import Sharing
 from app.wire import engine as wire
 from app.wire.modes import ModeChoice
+from models.adapters import DOWN, UP
 from tests.checkpoints import make_adapter
 from tests.engine import builders as b
 from tests.engine.test_host import Immediate, Replies
@@ -368,6 +369,22 @@ def test_versions_share_a_base_only_in_the_same_mode(tmp_path: Path, monkeypatch
     expected = Engine(two).answer(wire.Score("x", two.digest, "p", texts)).scores
     actual = engine.answer(wire.Score("x", two.digest, "p", texts)).scores
     assert float((torch.tensor(actual) - torch.tensor(expected)).abs().mean()) < 0.05
+
+
+def test_an_adapter_with_numbers_that_are_too_large_is_loaded_separately(tmp_path: Path) -> None:
+    """Merged, its weights are finite. Kept apart, alpha / r * B would be infinite, and spoil the rows of others."""
+    _, one, two, _ = family(tmp_path)
+    matrices = load_file(Path(two.directory) / ADAPTER)
+    for name in matrices:
+        matrices[name] *= 1e38 / 2 if name.endswith(UP) else 1e-38 if name.endswith(DOWN) else 1.0
+    save_file(matrices, Path(two.directory) / ADAPTER)
+    raw = json.loads((Path(two.directory) / "config.json").read_text())
+    raw["adapter"]["alpha"] = 1000.0
+    (Path(two.directory) / "config.json").write_text(json.dumps(raw))
+    engine = Engine(one, large := load_message(Path(two.directory)))
+    assert engine.network(one).shared is None and engine.network(large).shared is None
+    answer = engine.answer(wire.Score("x", large.digest, "p", rows(1, 2)))
+    assert isinstance(answer, wire.Scored)
 
 
 def test_after_an_error_versions_are_loaded_separately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

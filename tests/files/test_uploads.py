@@ -73,7 +73,7 @@ def test_parts_that_would_fill_the_disk_are_kept_until_there_is_room(
 def test_parts_of_a_picture_are_refused(pieces: list[bytes], uploads: Uploads, files: Files) -> None:
     upload = uploads.begin("alice", "pic.png", "fine-tune", sum(map(len, pieces)))
     ids = [uploads.add_part(upload.id, "alice", [piece], 10).id for piece in pieces]
-    with pytest.raises(InvalidRequest, match="pic.png is a picture; upload a text or a table") as caught:
+    with pytest.raises(InvalidRequest, match=r"pic\.png is a picture; upload a text or a table") as caught:
         uploads.complete(upload.id, "alice", ids)
     assert (caught.value.code, caught.value.param) == ("unsupported_file", "part_ids")
     assert files.list("alice").items == []

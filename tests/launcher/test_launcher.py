@@ -216,6 +216,14 @@ def test_a_program_that_ignores_sigterm_is_killed(up: Callable[..., Up]) -> None
     assert "did not stop within 1 s: killed" in output
 
 
+def test_a_launcher_without_a_port_leaves_no_folder(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        chosen = settings.load({}, data_dir=str(tmp_path / "data"), port=taken.getsockname()[1])
+        with pytest.raises(StartRefused, match="choose another port with --port"):
+            launcher.start_up(chosen)
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_second_launcher_on_the_same_folder_is_refused(up: Callable[..., Up], tmp_path: Path) -> None:
     one = up()
     one.running()

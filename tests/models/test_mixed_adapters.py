@@ -115,6 +115,22 @@ def assert_near(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, atol=2e-4, rtol=2e-4)
 
 
+@pytest.mark.parametrize("few", [True, False])
+def test_an_adapter_with_huge_numbers_does_not_affect_other_rows(few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixed_adapters, "_call_cost", lambda x: 2**30 if few else 0)
+    versions = Versions(classifier("transformer-bert"))
+    huge, other = versions.adapters[0], versions.merged[1]
+    assert huge is not None and huge.largest < 10
+    for down, _ in huge.pairs.values():
+        down.fill_(3e38)
+    assert huge.largest == float(torch.tensor(3e38))
+    ids_BT, lengths_B = torch.randint(23, (2, 6)), torch.tensor([6, 6])
+    with using(versions.rows([0, 1], [6, 6])), torch.inference_mode():
+        scores_BC = versions.shared(ids_BT, lengths_B)
+    assert not scores_BC[0].isfinite().any()
+    assert_near(scores_BC[1], other(ids_BT[1:], lengths_B[1:])[0])
+
+
 def test_without_assigned_rows_the_base_is_computed() -> None:
     versions = CLASSIFIERS["transformer"]
     inputs = torch.randint(23, (2, 5)), torch.tensor([5, 3])

@@ -57,6 +57,19 @@ def test_unknown_references_are_not_found(registry: Registry, folder: Path, refe
     assert caught.value.code == "model_not_found"
 
 
+def test_a_similar_name_is_suggested_only_to_those_who_may_see_the_model(registry: Registry, folder: Path) -> None:
+    publish(registry, folder, name="tickets")
+    for principal, hint in (
+        ("alice", "; did you mean 'tickets'?"),
+        ("local", "; did you mean 'tickets'?"),
+        ("bob", ""),
+    ):
+        for call, reference in ((registry.resolve, "ticket:2"), (registry.model, "ticket")):
+            with pytest.raises(NotFound) as caught:
+                call(reference, principal)
+            assert caught.value.message.endswith(f"no model has this name; GET /v1/models lists the models{hint}")
+
+
 def test_digests_of_deleted_versions_are_not_registered(registry: Registry, folder: Path, tmp_path: Path) -> None:
     first, second = publish(registry, folder), publish(registry, make_checkpoint(tmp_path / "other", seed=1))
     digests = [first.digest, second.digest, "0" * 64]

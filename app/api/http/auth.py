@@ -88,6 +88,15 @@ class Keys:
                 principal = name
         return principal
 
+    def name_before(self, secret: bytes) -> str:
+        """The name if `secret` is a key with its name in front, as `ostinato keys` prints it, or else "".
+
+        Tells nothing about a secret that is not complete and correct.
+        """
+        name, _, rest = secret.strip().partition(b":")
+        owner = self.principal(b"Bearer " + rest)
+        return owner if owner is not None and owner.encode() == name else ""
+
 
 def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
@@ -130,7 +139,7 @@ class Authentication:
         if is_public(scope["method"], scope["path"]):
             return
         if principal is None:
-            raise Unauthorized(_complaint(headers.get(b"authorization")))
+            raise Unauthorized(self._complaint(headers.get(b"authorization")))
         scopes.check(self.scopes[principal], scope["method"], scope["path"])
 
     def _check_site(self, method: str, headers: Mapping[bytes, bytes]) -> None:
@@ -157,10 +166,11 @@ class Authentication:
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         return name in ("", self.host) or "." not in name.strip(".") or is_loopback(name)
 
-
-def _complaint(header: bytes | None) -> str:
-    """Return the error message for an Authorization header without a valid key."""
-    scheme, _, secret = (header or b"").partition(b" ")
-    if scheme.lower() == b"bearer" and secret.strip():
+    def _complaint(self, header: bytes | None) -> str:
+        """Return the error message for an Authorization header without a valid key."""
+        scheme, _, secret = (header or b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not secret.strip():
+            return "an API key is required: send the header Authorization: Bearer <secret>"
+        if name := self.keys.name_before(secret):
+            return f"the API key begins with its name: leave out '{name}:', and send only the secret after it"
         return "the API key is unknown: check the secret in the header Authorization: Bearer <secret>"
-    return "an API key is required: send the header Authorization: Bearer <secret>"

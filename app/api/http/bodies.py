@@ -12,12 +12,17 @@ from msgspec import inspect
 
 from app.api.http.neutral_fields import SENT_NAMES, OtherFields
 from app.errors import InvalidRequest, UnsupportedMedia, did_you_mean
+from app.wording import fault_in_words
 
 T = TypeVar("T", bound=msgspec.Struct)
 UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`")
 MISSING = re.compile(r"Object missing required field `(.*?)`")
 NEUTRAL = re.compile(r"Expected `\w+` (of length )?<= 0(\.0)?")  # the only accepted value is the neutral one
 STEP = re.compile(r"\[[^\]]*\]|[^.\[\]]+")  # one step of a path such as `a.b[0]`: a field's name, or `[0]`
+OF_OTHER_ROUTES = (  # (a field that other routes have, a field that this route has instead, the end of the error)
+    ("prompt", "messages", "; send `messages`, or send the prompt to POST /v1/completions"),
+    ("messages", "prompt", "; send `prompt`, or send the messages to POST /v1/chat/completions"),
+)
 LISTED = 20  # the maximum number of fields that the error for an unknown field lists
 
 
@@ -73,13 +78,18 @@ class JsonBody(Generic[T]):
             name = match.group(1)
             fields = fields_at(self.kind, place)
             every = f"; the fields are {', '.join(fields)}" if 0 < len(fields) <= LISTED else ""
-            hint = did_you_mean(name, fields, every)
+            hint = _elsewhere(name, fields) or did_you_mean(name, fields, every)
             return InvalidRequest(f"unknown field {prefix + name!a}{hint}", code="unknown_field", param=prefix + name)
         if match := MISSING.match(what):
             return InvalidRequest(f"{prefix}{match.group(1)} is missing", param=prefix + match.group(1))
         if NEUTRAL.fullmatch(what) and len(_types_at(self.kind, place)) == 1:
             return InvalidRequest(f"{place} is not supported; leave it out", param=place)
-        return InvalidRequest(f"{place or 'the request body'}: {what[:1].lower()}{what[1:]}", param=place or None)
+        return InvalidRequest(f"{place or 'the request body'}{fault_in_words(what)}", param=place or None)
+
+
+def _elsewhere(name: str, fields: Collection[str]) -> str:
+    """Return a suffix for an error about a field of another route, or "" if there is no such route."""
+    return next((hint for other, own, hint in OF_OTHER_ROUTES if other == name and own in fields), "")
 
 
 def _plain(payload: bytes) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class _ClassifyBody(JsonBody[ClassifyRequest]):
         try:
             return super().decode(payload, names)
         except InvalidRequest as error:
-            if error.param and _FLAT.fullmatch(error.param) and "got `float`" in error.message:
+            if error.param and _FLAT.fullmatch(error.param) and error.message.endswith("not a decimal number"):
                 message = f"{error.param} is a number, but it must be a list; {_STEPS}"
                 raise InvalidRequest(message, param=error.param) from None
             raise

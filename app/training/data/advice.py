@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from app.training.data.cells import CellError, to_matrix
 from app.training.data.files import Source
 from app.training.data.guesses import Sample, joined
-from app.training.data.usual_names import TARGETS, quoted
-from app.training.failures import BadData
+from app.training.data.usual_names import SUGGESTED_LABELS, TARGETS
 
 SERIES_ADVICE = (
     "write each step of a series as a row of its own, with columns for the series (columns.series), the time "
@@ -32,10 +33,7 @@ def find_text_columns(source: Source, present: list[str], task: str | None) -> s
         )
     texts = sample.texts()
     if not texts and (nested := sample.nested()):
-        return (
-            f"; the values in {nested[0]!r} are objects or lists: write each row as one flat object, such as "
-            '{"text": "…", "label": "…"}'
-        )
+        return _use_nested(source, sample, nested, present)
     advice = "set columns.text to the name of the column that contains the texts" + _such_as(texts)
     if task != "generation" and not any(name.strip().lower() in TARGETS for name in present):
         advice += _name_labels(sample, texts)
@@ -47,8 +45,32 @@ def find_text_columns(source: Source, present: list[str], task: str | None) -> s
         return f"; {row}; otherwise, {advice}"
     advice += _name_pairs(texts, present, task)
     if not texts and task != "generation" and len(sample.numbers()) >= _FEWEST_NUMBERS:
-        advice += f"; if the columns of numbers are the input, {SERIES_ADVICE}"
+        advice += "; if the columns of numbers are the input, set columns.value or columns.label to the column to "
+        advice += f"predict, so that each row is an input with these numbers; if each row is a series, {SERIES_ADVICE}"
     return f"; {advice}"
+
+
+def _use_nested(source: Source, sample: Sample, nested: list[str], present: list[str]) -> str:
+    """Return the advice for a table with objects or lists: a numeric sequence if each value is one, or else rows."""
+    if sequences := [name for name in nested if name in sample.of(_is_sequence)]:
+        others = [name for name in present if name != sequences[0]]
+        usual = [name for name in sample.by_likelihood(others) if name.strip().lower() in SUGGESTED_LABELS]
+        values = sample.numbers()
+        target = f"columns.label to {usual[0]!r}" if usual else "columns.label to the column of labels"
+        target = f"columns.value to {values[0]!r}" if values and not usual else target
+        target = "" if {"label", "value"} & set(present) else f", and {target}"
+        return f"; {sequences[0]!r} contains numeric sequences: set columns.features to {sequences[0]!r}{target}"
+    return (
+        f"; the values in {nested[0]!r} are objects or lists: write each row as one flat object, such as "
+        '{"text": "…", "label": "…"}'
+    )
+
+
+def _is_sequence(value: Any) -> bool:
+    try:
+        return isinstance(value, list) and bool(to_matrix(value).size)
+    except CellError:
+        return False
 
 
 def _name_pairs(texts: list[str], present: list[str], task: str | None) -> str:
@@ -95,12 +117,3 @@ def find_full_column(source: Source, column: str, others: tuple[str, ...]) -> st
 
 def _such_as(names: list[str]) -> str:
     return f", such as {names[0]!r}" if names else ""
-
-
-def no_target(source: Source, requested: str | None, others: tuple[str, ...]) -> BadData:
-    """Return the error for numeric sequences without a target. `others` are the columns without a role."""
-    if requested == "generation":
-        return source.fault("contains numbers, but generation requires text")
-    ways = "set columns.label to the column of labels, or columns.value to the column of values to predict"
-    listed = f" (the other columns are {quoted(others)})" if others else ""
-    return source.fault(f"contains numeric sequences, but no column to predict: {ways}{listed}")

@@ -138,6 +138,18 @@ def read_target(layout: Layout, record: Record) -> Target:
     return NOTHING
 
 
+def read_step(layout: Layout, record: Record) -> list[float]:
+    """Return the features of the step in a record, for a layout with a column for each feature."""
+    return [_read_number(layout, record, column) for column in layout.steps]
+
+
+def _read_number(layout: Layout, record: Record, column: str) -> float:
+    try:
+        return to_number(record.values.get(column))
+    except CellError as error:
+        raise layout.source.fault(str(error), record.where, f"column {column!r}") from None
+
+
 def _with_advice(layout: Layout, convert: Callable[[Any], Target], value: Any) -> Target:
     """Convert a label cell. If it is empty, and other rows have several labels, the error proposes the right task."""
     try:

@@ -55,10 +55,16 @@ class _Column:
         else:
             self.pointed += 1
 
+    @property
+    def certain(self) -> str:
+        """The decimal mark that the other numbers show: a point, a comma, both, or "" if they show none."""
+        return "." * bool(self.points) + "," * bool(self.commas)
+
     def decimal(self, mark: str, is_comma_usual: bool) -> str:
-        """Return the decimal mark of cells such as 1,422 or, if `mark` is a point, 1.422, or "" if it is unclear."""
-        if self.points or self.commas:
-            return "" if self.points and self.commas else "." if self.points else ","
+        """Return the decimal mark of cells such as 1,422 or, if `mark` is a point, 1.422, or "" if it is unclear.
+
+        For a column whose other numbers do not show the mark.
+        """
         if mark == ".":
             return "" if is_comma_usual and not self.large else "."
         if min(self.unclear, self.small) >= _FEWEST and not self.large and not self.pointed:
@@ -101,7 +107,8 @@ class Decimals:
         if not cells:  # the notation of the columns, for which the whole file is read, is not needed
             return record
         columns = _columns_of(self.layout, self.columns)
-        plain = set() if self._is_comma_usual else {name for name, column in columns.items() if column.is_plain}
+        is_comma = self._is_comma_usual or any(column.commas for column in columns.values())
+        plain = set() if is_comma else {name for name, column in columns.items() if column.is_plain}
         changed = {
             name: self._converted(columns[name], cell, record.where) for name, cell in cells if name not in plain
         }
@@ -112,13 +119,12 @@ class Decimals:
         mark = next(iter(marks), "")
         if len(marks) > 1 and marks["."] != marks[","]:
             written = "," if "," in cell else "."
-            mark = column.decimal(written, self._is_comma_usual)
-            if not mark:
+            shown = column if column.certain else self._table_notation
+            mark = shown.certain or column.decimal(written, self._is_comma_usual)
+            if len(mark) != 1:
                 return _unclear(cell, marks, written)
-            if mark != written and column.example:
-                self._grouped[mark].add(
-                    where, cell, f"{marks[mark]}, because there are numbers like {column.example!r}"
-                )
+            if mark != written and shown.example:
+                self._grouped[mark].add(where, cell, f"{marks[mark]}, because there are numbers like {shown.example!r}")
                 return marks[mark]
         number = marks.get(mark, cell)
         if number != cell.strip():
@@ -131,6 +137,13 @@ class Decimals:
     @property
     def _is_comma_usual(self) -> bool:
         return _is_comma_usual(self.layout.source)
+
+    @property
+    def _table_notation(self) -> _Column:
+        """A column that shows the decimal mark of the table, if all columns that show one agree, or else shows none."""
+        columns = [column for column in _columns_of(self.layout, self.columns).values() if column.certain]
+        agree = len({column.certain for column in columns}) == 1 and len(columns[0].certain) == 1
+        return columns[0] if agree else _Column()
 
     def remark(self) -> None:
         """Add remarks about converted numbers."""

@@ -94,6 +94,11 @@ class Sample:
         """Return the columns that contain only numbers, some of them fractional or many of them distinct."""
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
+    def distinct_whole_numbers(self) -> list[str]:
+        """Return the columns that contain a different whole number in each row."""
+        whole = self.of(lambda value: (number := _number(value)) is not None and number.is_integer())
+        return [name for name in whole if len(set(map(str, self._values[name]))) == self._records]
+
     def texts(self) -> list[str]:
         """Return the columns that mostly contain distinct texts. The column with the longest texts comes first."""
         lengths = {name: _mean_length(values) for name, values in self._values.items() if _are_texts(values)}
@@ -240,6 +245,11 @@ def _is_number(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, or a text that contains one in any notation."""
+    return not isinstance(value, bool) and _number(value) is not None
 
 
 def _number(value: Any) -> float | None:

@@ -15,7 +15,7 @@ from app.wire.file_formats import TABLES
 from app.wire.training_options import Columns
 from app.wording import listed
 
-NUMERIC = ("features", "series")  # the shapes of layouts with numeric sequences
+NUMERIC = ("features", "series", "row")  # the shapes of layouts with numeric sequences
 LABELLED = ("classification", "multilabel")
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.errors import did_you_mean
-from app.training.data.advice import SERIES_ADVICE, find_label_columns, find_text_columns, no_target
+from app.training.data.advice import find_label_columns, find_text_columns
 from app.training.data.column_roles import check_roles
 from app.training.data.files import Source
 from app.training.data.formats import READERS
 from app.training.data.guesses import guess_labels
 from app.training.data.misspelt_columns import check_spelling
+from app.training.data.numeric_rows import add_numeric_label, find_row_features, no_target, wide_series
 from app.training.data.preferences import find_preferences
 from app.training.data.prompts import find_messages, find_turns
 from app.training.data.sheets import other_sheets
@@ -28,15 +29,15 @@ class Layout:
     """The roles of a file's columns.
 
     `shape` is the kind of input in a row: "text" (a text, or a pair of texts), "completion" (a prompt and a
-    completion), "chat" (messages), "features" (all steps of a numeric sequence) or "series" (one step of a numeric
-    sequence).
+    completion), "chat" (messages), "features" (all steps of a numeric sequence), "series" (one step of a numeric
+    sequence) or "row" (a numeric sequence of a single step, with a column for each feature).
     """
 
     source: Source
     task: str
     shape: str
     names: dict[str, str]  # maps each key, such as "label", to the name of its column
-    steps: tuple[str, ...] = ()  # the feature columns, for the shape "series"
+    steps: tuple[str, ...] = ()  # the feature columns, for the shapes "series" and "row"
     ignored: tuple[str, ...] = ()  # columns that have no meaning in this layout
     one_hot: tuple[str, ...] = ()  # columns of zeros and ones, one per label, instead of a "label" column
     task_inferred: bool = False  # whether the request leaves the task open
@@ -80,22 +81,24 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     shape = _shape(columns, names, present, messages)
     if shape == "text" and "text" not in names and (preferences := find_preferences(source, present)):
         raise preferences
-    if columns.features and "," in columns.features and "series" not in names and "features" not in names:
-        _raise_wide(source, columns.features, present)
+    steps = _row_features(source, columns, names, one_hot, task, present) if shape == "text" else ()
+    shape = "row" if steps else shape
     turns = find_turns(source, shape, task, names, present, messages)
     if turns:
         return _generation(source, columns, task, names, present, turns)
     inferred = task is None
     if shape == "text" and "text" in names and not one_hot:
         one_hot = _guess_labels(source, names, present, task)
+    if shape in ("features", "series", "row") and not one_hot:
+        add_numeric_label(source, names, present, task)
     absent = _absent(shape, task, names)
     if task is None and shape == "text":
         check_spelling(source, names, _rest(present, names.values()))
     task = task or ("multilabel" if one_hot else _task(columns, names))
     if not one_hot or task == "regression":
         _check_needs(source, shape, task, None if inferred else task, names, present)
-    steps = _step_columns(source, columns, names, task, present) if shape == "series" else ()
-    inputs = {"text": ("text",), "features": ("features",), "series": ("series", "time")}[shape]
+    steps = _step_columns(source, columns, names, task, present) if shape == "series" else steps
+    inputs = {"text": ("text",), "features": ("features",), "series": ("series", "time"), "row": ()}[shape]
     targets = ("text_pair", _TARGETS[task]) if task in _TARGETS else ()
     used = {names[key] for key in (*inputs, *targets, "split") if key in names}
     one_hot = one_hot if task in ("classification", "multilabel") else ()
@@ -160,6 +163,27 @@ def _guess_labels(source: Source, names: dict[str, str], present: list[str], tas
         "one_hot", f"has no column 'label'; the columns of zeros and ones are used as labels: {listed}{other}"
     )
     return tuple(labels)
+
+
+def _row_features(
+    source: Source,
+    columns: Columns,
+    names: dict[str, str],
+    one_hot: tuple[str, ...],
+    task: str | None,
+    present: list[str],
+) -> tuple[str, ...]:
+    """Return the features of each row in a plain table of numbers, or () for any other table.
+
+    Raises BadData if the request lists the features of a table in which the rows are no inputs.
+    """
+    listed = columns.features if columns.features not in present else None
+    if listed:
+        _check_present(source, filter(None, map(str.strip, listed.split(","))), present, "features")
+    steps = find_row_features(source, columns, names, one_hot, task, present)
+    if listed and not steps:
+        raise wide_series(source)
+    return steps
 
 
 def _missing(source: Source, column: str, present: list[str], key: str, hint: str = "") -> BadData:
@@ -249,15 +273,7 @@ def _check_needs(
         hint = find_label_columns(source, present, others) if target == "label" and shape == "text" else hint
         raise _missing(source, target, present, target, hint)
     if task == "generation" and shape in ("features", "series"):
-        raise no_target(source, requested, _rest(present, names.values()))
-
-
-def _raise_wide(source: Source, listed: str, present: list[str]) -> None:
-    """Raise BadData because feature columns are listed but there is no series column; each row is probably a series."""
-    _check_present(source, filter(None, map(str.strip, listed.split(","))), present, "features")
-    reason = "has no column 'series', although columns.features lists several columns: set columns.series to the column"
-    message = f"{reason} that identifies the series of each row. If each row is a series, {SERIES_ADVICE}"
-    raise source.fault(message, param="columns.features")
+        raise no_target(source, requested, _rest(present, names.values()), present)
 
 
 def _step_columns(

@@ -7,9 +7,20 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from app.training.data import chat, series
 from app.training.data.cells import CellError, is_plain_list, to_input_text, to_matrix
-from app.training.data.columns import errors_as_faults, is_empty, read, read_notes, read_split, read_target, read_text
+from app.training.data.columns import (
+    errors_as_faults,
+    is_empty,
+    read,
+    read_notes,
+    read_split,
+    read_step,
+    read_target,
+    read_text,
+)
 from app.training.data.decimals import Decimals
 from app.training.data.example import Example, Turn
 from app.training.data.faults import OnFault, raise_first
@@ -138,6 +149,12 @@ def _read_features(layout: Layout, record: Record) -> Example:
     return Example(record.where, features_TF=features_TF, target=target, split=split, notes=notes)
 
 
+def _read_row(layout: Layout, record: Record) -> Example:
+    split, target = read_split(layout, record), read_target(layout, record)
+    features_TF = np.asarray([read_step(layout, record)], dtype=np.float64)
+    return Example(record.where, features_TF=features_TF, target=target, split=split, notes=read_notes(layout, record))
+
+
 def _rejection(layout: Layout) -> Callable[[Record], bool]:
     """Return a function that checks whether an annotator rejected or ignored a record (Prodigy's `answer`)."""
     is_prodigy = layout.source.format == "jsonl" and _ANSWER in layout.ignored and _has_verdicts(layout.source)
@@ -180,5 +197,6 @@ _SHAPE_READERS: dict[str, ShapeReader] = {
     "completion": _one_by_one(_read_completion),
     "chat": _one_by_one(_read_chat),
     "features": _one_by_one(_read_features),
+    "row": _one_by_one(_read_row),
     "series": series.read_examples,
 }

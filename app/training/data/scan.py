@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.training.data.cells import is_amount
 from app.training.data.collector import Collector, Place
 from app.training.data.example import TEST, TRAIN, VALIDATION, Example
 from app.training.data.faults import Faults, OnFault, ignore
@@ -21,8 +22,9 @@ from app.training.data.label_column import LabelColumn
 from app.training.data.label_lists import settle_lists
 from app.training.data.label_names import in_order, settle_names
 from app.training.data.layouts import Layout
-from app.training.data.notes import SPLIT_OVERRULED
+from app.training.data.notes import PLAIN_FEATURES, SPLIT_OVERRULED
 from app.training.data.outliers import Extremes
+from app.training.data.plain_lists import PlainLists
 from app.training.data.rows import read_examples
 from app.training.data.splits import assign
 from app.training.failures import BadData
@@ -133,10 +135,26 @@ def scan_held_out(
     return _collect(files, staging, skip_bad_rows, base_labels)
 
 
+@dataclass(slots=True)
+class _Numbers:
+    """Statistics of the features of numeric inputs."""
+
+    extremes: FeatureExtremes = field(default_factory=FeatureExtremes)
+    plain_lists: PlainLists = field(default_factory=PlainLists)
+
+    def add(self, layout: Layout, example: Example) -> None:
+        """Take a row into account. Rows without features are skipped."""
+        if example.features_TF is None:
+            return
+        self.extremes.add(example.features_TF, Place(layout, example.where))
+        if PLAIN_FEATURES in example.notes:
+            self.plain_lists.add(example.features_TF, Place(layout, example.where))
+
+
 def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_labels: Collection[str]) -> Scan:
     collector = Collector(None if staging is None else staging / "steps.bin")
     faults, extremes = Faults(of_series=files.training.shape == "series"), Extremes()
-    feature_extremes = FeatureExtremes()
+    numbers = _Numbers()
 
     def on_fault(error: BadData) -> None:
         files.check()
@@ -148,8 +166,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
                 collector.add(layout, example, split)
                 if example.usable and layout.task == "regression":
                     extremes.add(example.value, Place(layout, example.where))
-                if example.features_TF is not None:
-                    feature_extremes.add(example.features_TF, Place(layout, example.where))
+                numbers.add(layout, example)
             except BadData as error:
                 faults.add(error)
     except BadData as error:  # no later row can be read
@@ -158,7 +175,8 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
     faults.check(collector.rows + faults.rows, skip_bad_rows)
     collector.remark()
     extremes.remark(collector.values)
-    feature_extremes.remark(files.training.steps)
+    numbers.extremes.remark(files.training.steps)
+    numbers.plain_lists.remark()
     if not collector.places:
         reasons = "; ".join(collector.reasons())
         raise files.training.source.fault("has no usable rows" + (f": {reasons}" if reasons else ""))
@@ -223,6 +241,11 @@ def _undrawable(scan: Scan) -> str:
     _, inputs = np.unique(np.stack([scan.strata_N.astype(np.uint64), scan.hashes_N]), axis=1, return_counts=True)
     if scan.task == "classification" and len(inputs) == len(scan.strata) > 1:
         rows = "row" if inputs.max() == 1 else "distinct input"
+        if all(map(is_amount, scan.labels)):
+            return (
+                f"each of its {len(scan.labels):,} labels, which are numbers such as {scan.labels[0]!r}, has only one "
+                f"{rows}; to predict the number, set columns.value to the name of the column instead of columns.label"
+            )
         return (
             f"each of its {len(scan.strata):,} labels has only one {rows}, so none can be held out for validation: a "
             f"label needs at least two {rows}s to train and to validate. Add rows, use fewer labels (is this the label "

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from app.training.data.cells import CellError, to_number
-from app.training.data.columns import errors_as_faults, is_empty, read_split, read_target
+from app.training.data.columns import errors_as_faults, is_empty, read_split, read_step, read_target
 from app.training.data.example import UNASSIGNED, Example, Target
 from app.training.data.faults import OnFault, raise_first
 from app.training.data.files import Record
@@ -126,11 +125,7 @@ def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
         if own != first:
             message = f"the value differs from that in {series.where}, although both rows belong to the series {name!r}"
             raise layout.fault(record.where, key, message)
-    for column in layout.steps:
-        try:
-            series.numbers.append(to_number(record.values.get(column)))
-        except CellError as error:
-            raise layout.source.fault(str(error), record.where, f"column {column!r}") from None
+    series.numbers.extend(read_step(layout, record))
     if "time" in layout.names:
         _add_time(layout, record, series)
 

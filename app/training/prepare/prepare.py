@@ -15,7 +15,7 @@ from app.errors import CheckpointInvalid, InvalidRequest
 from app.training.base import BaseCheckpoint
 from app.training.data.detection import detect
 from app.training.data.files import Source
-from app.training.data.inputs import TextFiles, open_files
+from app.training.data.inputs import NUMERIC, TextFiles, open_files
 from app.training.data.layouts import Layout
 from app.training.data.report import table_report, text_report
 from app.training.data.scan import DataFiles, scan_files
@@ -81,7 +81,7 @@ def _with_report(dataset: Dataset, data_report: dict[str, object]) -> Dataset:
 
 
 def _encoder(layout: Layout) -> encode.Encoder:
-    if layout.shape in ("features", "series"):
+    if layout.shape in NUMERIC:
         return encode.encode_numbers
     if layout.task == "generation":
         is_text = layout.shape == "text"

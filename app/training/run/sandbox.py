@@ -50,8 +50,9 @@ def enter(folder: Path, device: str = "cpu") -> bool:
     if rules < 0:
         return False
     try:
-        for path in _readable(folder):
-            _allow(libc, rules, path, _READING)
+        for path in _readable():
+            # In a folder that contains `folder`, programs find Python's packages, but the data folder may be there too.
+            _allow(libc, rules, path, _LIST if folder.is_relative_to(path) else _READING)
         for path in (Path(DEVICES), folder):
             _allow(libc, rules, path, rights)
         libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
@@ -80,15 +81,13 @@ def _attributes(version: int, rights: int) -> tuple[ctypes.Array[ctypes.c_uint64
     return (ctypes.c_uint64 * len(values))(*values), 8 * len(values)
 
 
-def _readable(folder: Path) -> Iterator[Path]:
-    """Yield the system's folders and Python's, without those that contain `folder`, such as the data folder."""
+def _readable() -> Iterator[Path]:
+    """Yield the system's folders and Python's."""
     yield from (Path(path) for path in SYSTEM)
     packages = (Path(path) for module in (app, models) for path in module.__path__)
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     python = (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *sysconfig.get_paths().values())
-    for path in _existing((*packages, *sys.path, *libraries, *python)):
-        if not folder.is_relative_to(path):
-            yield path
+    yield from _existing((*packages, *sys.path, *libraries, *python))
 
 
 def _existing(paths: Iterable[str | Path]) -> Sequence[Path]:

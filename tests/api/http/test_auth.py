@@ -201,6 +201,10 @@ def test_reports_leave_out_the_names_of_other_owners_versions(guarded: Api, shel
         ("Basic YTpi", "an API key is required"),
         ("Bearer wrong-secret", "the API key is unknown"),
         (f"bearer {ALICE}x", "the API key is unknown"),
+        (f"Bearer alice:{ALICE}", "the API key begins with its name: leave out 'alice:', and send only the secret"),
+        (f"Bearer alice:{ALICE[:-1]}", "the API key is unknown"),
+        (f"Bearer bob:{ALICE}", "the API key is unknown"),
+        (f"Bearer :{ALICE}", "the API key is unknown"),
     ],
 )
 def test_a_wrong_key_and_a_missing_one_are_told_apart(guarded: Api, header: str | None, words: str) -> None:

@@ -180,7 +180,7 @@ def test_numbers_that_are_not_steps_are_explained(api: Api, shelf: Shelf, value:
         assert error["param"] == place and "[[[1.5], [2.5]]]" in error["message"]
         assert error["message"].startswith(f"{place} is a number, but it must be a list; ")
         misplaced = client.post("/v1/classify", json={"model": "waves", "input": [[[1]]], "top_k": 1.5}).json()["error"]
-        assert misplaced["message"] == "top_k: expected `int | null`, got `float`"
+        assert misplaced["message"] == "top_k must be an integer, not a decimal number"
 
 
 def test_texts_that_are_too_long(api: Api, shelf: Shelf, engine: FakeEngine) -> None:

@@ -191,8 +191,8 @@ def test_a_limit_above_the_context_is_named_as_it_was_sent(http: httpx.Client, s
 
 
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [
-    ({"messages": []}, "messages", "length"),
-    ({"messages": [{"role": "user", "content": ""}] * 2049}, "messages", "length <= 2048"),
+    ({"messages": []}, "messages", "messages must have at least 1 item"),
+    ({"messages": [{"role": "user", "content": ""}] * 2049}, "messages", "must have at most 2,048 items"),
     ({"messages": [{"role": "tool", "content": "1"}]}, "messages[0].role", "must be system, developer, user or"),
     ({"messages": [{"role": "user"}]}, "messages[0].content", "is missing"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
@@ -202,7 +202,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text", "is missing"),
     ({"messages": [*MESSAGES, {"role": "assistant", "tool_calls": [{"id": "1"}]}]},
      "messages[1].tool_calls", "not supported"),
-    ({"messages": [{"role": "user", "content": "a", "audio": {}}]}, "messages[0].audio", "expected `null`"),
+    ({"messages": [{"role": "user", "content": "a", "audio": {}}]}, "messages[0].audio", "must be null, not an object"),
     ({"messages": [*MESSAGES, {"role": "tool", "tool_call_id": "call_1", "content": "21"}]}, "messages[1].role",
      "'tool', which is not supported; it must be system, developer, user or"),
     ({"messages": [{"role": "user", "content": "a", "tool_call_id": "call_1"}]}, "messages[0].tool_call_id",
@@ -217,10 +217,11 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"prediction": {"type": "content", "content": "a"}}, "prediction", "not supported"),
     ({"response_format": {"type": "json_object"}}, "response_format", "{'type': 'text'}"),
     ({"top_logprobs": 2}, "top_logprobs", "requires logprobs"),
-    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "<= 20"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "of at most 20"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "requires stream"),
     ({"max_completion_tokens": 7}, "max_tokens", "send only one of them"),
     ({"min_tokens": 9}, "min_tokens", "must not be greater"),
+    ({"prompt": "hi"}, "prompt", "unknown field 'prompt'; send `messages`, or send the prompt to POST /v1/completions"),
     ({"temprature": 1}, "temprature", "did you mean 'temperature'?"),
     ({"model": "mood"}, "model", "is for classification"),
 ]  # fmt: skip

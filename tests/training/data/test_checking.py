@@ -90,3 +90,12 @@ def test_labels_with_one_row_each_are_the_reason_why_no_row_is_held_out(tmp_path
     assert error is not None and "each of its 100 labels has only one distinct input" in error.message
     error = check_files(write(tmp_path, "a.csv", "text,label\nsame,a\nsame,a\n")).error
     assert error is not None and "too few distinct inputs to hold out validation rows" in error.message
+
+
+def test_labels_that_are_all_different_numbers_lead_to_regression(tmp_path: Path) -> None:
+    rows = "".join(f'row number {n},"{n},70"\n' for n in range(30))
+    error = check_files(write(tmp_path, "a.csv", f"text,label\n{rows}")).error
+    assert (
+        error is not None
+        and "numbers such as '0,70', has only one row; to predict the number, set columns.value" in (error.message)
+    )

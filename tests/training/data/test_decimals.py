@@ -98,6 +98,20 @@ def test_marks_of_which_the_other_numbers_show_no_or_both_meanings_are_asked_abo
         values(tmp_path, cells, name)
 
 
+def test_the_other_columns_show_what_the_marks_mean(tmp_path: Path) -> None:
+    table = "series,a,b,label\n" + "".join(f's{n},"{n},5","1.{200 + n}",x\n' for n in range(4))
+    layout, examples = read(write(tmp_path, "a.csv", table))
+    assert examples[1].features_TF is not None and examples[1].features_TF.tolist() == [[1.5, 1201]]
+    remark = remarks_of(layout.source)["grouped_points"]
+    assert "'1.200' is 1200, because there are numbers like '0,5'" in remark
+    table = "series,a,b,label\n" + "".join(f's{n},{n}.5,"1,{200 + n}",x\n' for n in range(4))
+    _, examples = read(write(tmp_path, "b.csv", table))
+    assert examples[1].features_TF is not None and examples[1].features_TF.tolist() == [[1.5, 1201]]
+    mixed = "series,a,b,c,label\n" + "".join(f's{n},"{n},5",{n}.5,1.{200 + n},x\n' for n in range(4))
+    _, examples = read(write(tmp_path, "c.csv", mixed))  # the other columns contradict each other
+    assert examples[1].features_TF is not None and examples[1].features_TF.tolist() == [[1.5, 1.5, 1.201]]
+
+
 def test_the_advice_about_points_works(tmp_path: Path) -> None:
     assert values(tmp_path, ["1.200", "950", "1.200,0"], "a;.csv")[0] == [1200, 950, 1200]
     assert values(tmp_path, ["1.200", "950", "1.2000"], "a;.csv")[0] == [1.2, 950, 1.2]

@@ -40,7 +40,10 @@ NOON = datetime(2026, 1, 1, 12)
         ([{"series": "a", "x": NOON, "label": "up"}], ["row 1", "'x'", "is not a number"]),
         ([{"series": None, "x": 1.0, "label": "up"}], ["row 1", "'series'", "empty"]),
         ([{"features": [[NOON]], "label": "up"}], ["row 1", "'features'", "step 1, feature 1"]),
-        ([{"features": [[1.0], None], "label": "up"}], ["row 1", "'features'", "differ in length"]),
+        (
+            [{"features": [[1.0], None], "label": "up"}],
+            ["row 1", "'features'", "some steps are lists and others are not"],
+        ),
         ([{"text": "x", "label": {"x": 1}}], ["row 1", "'label'", "expected a label, found an object"]),
     ],
 )

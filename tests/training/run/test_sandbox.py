@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import app
+import models
 from app.training.run import sandbox
 
 pytestmark = pytest.mark.skipif(sandbox._version() < sandbox.OLDEST, reason="this system has no Landlock")
@@ -66,6 +68,26 @@ def test_only_the_work_can_be_done(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == WORK
     assert not (tmp_path / "other").exists() and not (tmp_path / "runs" / "other").exists()
+
+
+def test_programs_find_the_packages_in_a_folder_that_contains_the_data_folder(tmp_path: Path) -> None:
+    """By default, the data folder is in the folder from which the service was installed and started."""
+    run = tmp_path / "ostinato-data" / "runs" / "job"
+    run.mkdir(parents=True)
+    (tmp_path / "ostinato-data" / "ostinato.db").write_text("rows")
+    for package in (app, models):
+        [path] = package.__path__
+        (tmp_path / package.__name__).symlink_to(path)
+    script = (
+        "import subprocess, sys; from pathlib import Path; from app.training.run import sandbox; "
+        "assert sandbox.enter(Path(sys.argv[1])); "
+        "subprocess.check_call([sys.executable, '-S', '-c', 'import app.training.baseline, models']); "
+        "print(Path(sys.argv[1]).parents[1].joinpath('ostinato.db').read_text())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script, str(run)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "PermissionError" in done.stderr and "ostinato.db" in done.stderr, done.stderr
+    assert "CalledProcessError" not in done.stderr
 
 
 def test_a_gpu_that_may_be_used_stays_reachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
