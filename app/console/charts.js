@@ -59,7 +59,7 @@ export class Chart {
   describe() {
     const last = this.series.map((s) => `${s.name} ${this.format(s.level ?? s.points.at(-1)?.[1])}`);
     this.box.setAttribute("aria-label", `${this.name}. Latest: ${last.join(", ")}`);
-    replace(this.legend, this.series.map((s, i) => h("span", { style: { "--colour": `var(${s.level === undefined ? COLOURS[i % 4] : "--edge"})` } }, last[i])));
+    replace(this.legend, this.series.map((s, i) => h("span", { class: s.level !== undefined ? "dashed" : s.dotted ? "dotted" : null, style: { "--colour": `var(${s.level === undefined ? COLOURS[i % 4] : "--edge"})` } }, last[i])));
   }
 
   async rebuild() {

@@ -1,7 +1,8 @@
 // Describes in words how two models compare on the same rows, and whether the difference may be due to chance.
 
-import { architecture, figure, number, pValue, phrase } from "./format.js";
+import { architecture, figure, number, pValue, phrase, title } from "./format.js";
 import { tooFew } from "./quality.js";
+import { trainedOn } from "./version/rows.js";
 
 const LOWER_IS_BETTER = new Set(["bits_per_character"]);
 const UNLIKELY = 0.05;  // as in app/training/baseline/comparison.py
@@ -21,10 +22,18 @@ export function comparisonInWords([first, second], metric, { test, p, on = "on t
 
 const named = (metric, task) => (metric === "accuracy" && task === "multilabel" ? "exact_match_accuracy" : metric);
 
-// The comparison in an evaluation's report.
-export function comparedVersions({ version, against_version: against, task, report }) {
+// The comparison in an evaluation's report. If a version was trained on the rows, the result is not a verdict, and this is said first.
+export function comparedVersions(evaluation) {
+  const { version, against_version: against, task, report } = evaluation;
   const { comparison, metrics } = report;
-  if (tooFew(metrics.rows) || typeof comparison.model !== "number" || typeof comparison.against !== "number") return `${comparison.summary}.`;
+  const trained = trainedOn(evaluation);
+  const few = tooFew(metrics.rows) || typeof comparison.model !== "number" || typeof comparison.against !== "number";
+  if (trained.length) {
+    const caution = `${trained.join(" and ")} ${trained.length > 1 ? "were" : "was"} trained on these rows, so their result does not show which version is better on new data.`;
+    const values = [[version, comparison.model], [against, comparison.against]].map(([name, value]) => `${figure(comparison.metric, value)} (${name})`).join(" and ");
+    return few ? caution : `${caution} ${title(phrase(named(comparison.metric, task)))}: ${values}.`;
+  }
+  if (few) return `${comparison.summary}.`;
   return comparisonInWords([{ name: version, value: comparison.model }, { name: against, value: comparison.against }], named(comparison.metric, task),
     { ...comparison, on: task === "generation" ? "on the same text" : undefined });
 }

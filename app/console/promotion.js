@@ -39,7 +39,8 @@ async function change(send, success, box, done) {
 
 // A button that moves an alias to a version, such as mail:3. The alias is champion, or the only alias that the model has.
 // Once the alias points to the version, the button's place says so, with a link to the alias. `box` shows conflicts.
-export function promotion(reference, box, signal) {
+// `listed` are the aliases that the page shows already.
+export function promotion(reference, box, signal, listed = []) {
   const [name, number] = reference.split(":");
   const version = Number(number);
   const slot = h("span", { class: "row" });
@@ -49,7 +50,7 @@ export function promotion(reference, box, signal) {
     const names = Object.keys(aliases);
     const alias = names.length === 1 ? names[0] : USUAL;
     const current = aliases[alias] ?? null;
-    replace(slot, current === version ? tag(`is @${alias}`, `#/models/${encodeURIComponent(name)}`) : action(`Promote to ${alias}`, () => ask(name, alias, version, current) && move(baseOf(name), alias, version, current, box, show)));
+    replace(slot, current === version ? !listed.includes(alias) && tag(`is @${alias}`, `#/models/${encodeURIComponent(name)}`) : action(`Promote to ${alias}`, () => ask(name, alias, version, current) && move(baseOf(name), alias, version, current, box, show)));
   };
   show().catch(() => {});  // without the alias, the page of the model offers the same
   return slot;

@@ -4,24 +4,32 @@ import { get, setKey } from "./api.js";
 import { h, replace } from "./dom.js";
 import { field } from "./parts.js";
 
+const UNUSABLE = /[^\x20-\x7e\xa0-\xff]/u;  // a header cannot contain other characters
+
 export function signIn(done, complaint = "") {
   const secret = h("input", { type: "password", autocomplete: "current-password", required: true, spellcheck: "false" });
   const problem = h("p", { class: "problem", role: "alert" }, complaint);
   const submit = h("button", { type: "submit", class: "button primary" }, "Sign in");
+  const refuse = (message) => {
+    replace(problem, message);
+    submit.disabled = false;
+    secret.focus();
+    secret.select();
+  };
   const form = h("form", { class: "signin", onsubmit: async (event) => {
     event.preventDefault();
     const value = secret.value.trim();
-    setKey(value.includes(":") ? value.slice(value.indexOf(":") + 1) : value);
+    const key = value.includes(":") ? value.slice(value.indexOf(":") + 1) : value;
+    const foreign = key.match(UNUSABLE);
+    if (foreign) return refuse(`The API key is not valid: a key cannot contain the character “${foreign[0]}”.`);
+    setKey(key);
     submit.disabled = true;
     try {
       await get("/version");
       done();
     } catch (error) {
       setKey("");
-      replace(problem, error.status === 401 ? "The API key is not valid." : error.message);
-      submit.disabled = false;
-      secret.focus();
-      secret.select();
+      refuse(error.status === 401 ? "The API key is not valid." : error.message);
     }
   } },
     h("img", { src: new URL("logo.svg", import.meta.url).pathname, alt: "", width: 44, height: 44 }),

@@ -113,6 +113,7 @@ def test_a_conflict_over_an_alias_is_shown_and_nothing_is_overwritten(console: V
     assert shelf.registry.model("mood", "local").aliases == {"champion": 2}
     page.get_by_role("button", name="Show the current state").click()
     expect(page.get_by_text("abstention changed, still version 2")).to_be_visible()
+    page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Roll back to version 1").click()
     expect(page.get_by_text("points to version 1", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Return to version 2")).to_be_visible()
@@ -121,7 +122,6 @@ def test_a_conflict_over_an_alias_is_shown_and_nothing_is_overwritten(console: V
     page.get_by_role("button", name="Move").click()
     expect(page.get_by_label("Points to")).to_be_focused()
     expect(page.get_by_label("Alias", exact=True)).to_have_value("champion")
-    page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_text("points to version 1", exact=True)).to_have_count(0)
     assert shelf.registry.model("mood", "local").aliases == {}
@@ -183,6 +183,9 @@ def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
         page.get_by_label("API key").fill("wrong-secret")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_text("The API key is not valid.")).to_be_visible()
+        page.get_by_label("API key").fill("schlüssel ✓")  # a header cannot contain it
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text("a key cannot contain the character “✓”")).to_be_visible()
         page.get_by_label("API key").fill("secret-of-ann-1")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", name="Train your first model")).to_be_visible()

@@ -199,6 +199,27 @@ def test_a_refused_column_is_named_and_marked_as_on_the_page(page: Page) -> None
 
 
 @pytest.mark.parametrize("page", [(1280, "light"), (380, "dark")], indirect=True, ids=["light", "narrow-dark"])
+def test_a_training_that_the_check_has_refused_cannot_start(page: Page) -> None:
+    """A long file name does not widen the page."""
+    refusal = {"error": {"message": "the file is not a table", "code": "invalid_training_file", "param": "x"}}
+    page.route(CHECK, lambda route: route.fulfill(status=400, json=refusal))
+    drop(page, f"{'a-long-name' * 18}.csv", b"text,label\na,x\nb,y\n")
+    expect(page.get_by_text("the file is not a table")).to_be_visible()
+    start = page.get_by_role("button", name="Start training")
+    expect(start).to_be_disabled()
+    expect(page.get_by_text("Training cannot start, because it would fail with the problem below.")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    help_ = page.get_by_text("auto trains a linear model and several networks")
+    expect(help_).to_be_visible()
+    page.unroute(CHECK)
+    page.route(CHECK, lambda route: route.fulfill(status=500, json={"error": {"message": "a fault"}}))
+    page.get_by_label("Architecture").select_option("lstm")
+    expect(start).to_be_enabled()
+    expect(help_).to_have_count(0)
+    expect(page.get_by_text("a fault")).to_be_visible()
+    expect(start).to_be_enabled()  # the fault of a service says nothing about the file
+
+
 def test_the_check_shows_columns_values_and_reasons(page: Page, api: Api) -> None:
     drop(page, "a.csv", b"id,message,label\n1,a,bug\n2,b,question\n")
     expect(page.get_by_label("Text", exact=True).locator("option").first).to_have_text("Detect: message")

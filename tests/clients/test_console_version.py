@@ -51,7 +51,7 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     expect(page.get_by_role("heading", name="Threshold for answers")).to_be_visible()
     expect(page.get_by_role("heading", name="Most frequent confusions")).to_be_visible()
     assert "positive answered as neutral – 23 rows, 38.3 % of 60" in read(page, "Confusions")
-    limit = page.get_by_label("Maximum error rate")
+    limit = page.get_by_label("Maximum error rate, measured")
     limit.fill("2")
     assert "With 97.5 % confidence, at most 2.0 % of the answers are wrong" in read(page, "Threshold for answers")
     assert '"abstain_below": 0.812345' in read(page, "Threshold for answers")  # rounded down: the row itself is kept
@@ -79,7 +79,7 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     assert serious_problems(page) == []
     limit.fill("2")
     page.get_by_role("link", name="Try it in the playground").click()
-    expect(page.get_by_label("Maximum error rate")).to_have_value("2")
+    expect(page.get_by_label("Maximum error rate, guaranteed")).to_have_value("2")
 
 
 def test_a_threshold_between_two_measured_ones_has_the_figures_of_both(page: Page) -> None:

@@ -50,14 +50,17 @@ export function classifyPane(context) {
     history.push({ text: text.value, pair: pair.value });
     const replies = await Promise.all(chosen.map((id) => post("/v1/classify", request(id), { signal: context.signal }).catch((error) => ({ error }))));
     const texts = shape().numeric ? ["Series"] : text.value.split("\n").filter((line) => line.trim());
-    replace(results, texts.map((line, i) => resultCard(line, chosen, replies, i)));
+    const answers = chosen.map((id, i) => ({ id, reply: replies[i] }));
+    const refused = answers.filter(({ reply }) => reply.error);
+    const given = answers.filter(({ reply }) => !reply.error);
+    replace(results, refusals(refused, chosen.length > 1), given.length ? texts.map((line, i) => resultCard(line, given, chosen.length > 1, i)) : null);
   };
   text.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run.click(); });
   const run = action("Classify", send, "primary");
   shape();
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
     h("div", { class: "fields" }, modelBox, others.element, field("Prediction set", coverage, "Show a set of labels that contains the true label with this probability."), field("Abstain below", abstain, "No label is assigned below this probability."),
-      field("Maximum error rate, in %", risk, "No label is assigned to uncertain texts, so that at most this share of the answers is wrong.")),
+      field("Maximum error rate, guaranteed, in %", risk, "Uncertain texts get no label. Without enough held-out rows for this guarantee, requests fail; a version's page also finds thresholds for measured rates.")),
     textField, h("details", { class: "more" }, h("summary", {}, "Pairs of texts"), pairField), h("div", { class: "row" }, run),
     history.element((item) => { text.value = item.text; pair.value = item.pair || ""; }, (item) => item.text)), results,
   snippets({
@@ -97,9 +100,18 @@ function inputOf(text, pair, numeric) {
   return lines.map((line, i) => ({ text: line, text_pair: seconds[i] }));
 }
 
-function resultCard(text, references_, replies, index) {
-  return card("", h("p", { class: "quoted" }, text), h("div", { class: "columns several" }, replies.map((reply, i) => h("div", { class: "stack" },
-    references_.length > 1 ? h("h3", {}, references_[i]) : null, reply.error ? failure(inUnitOfField(reply.error)) : resultOf(reply.data[index])))));
+// The errors of the versions that did not answer. An error concerns all texts; an error of several versions is shown once.
+function refusals(list, several) {
+  const messages = [...new Set(list.map(({ reply }) => inUnitOfField(reply.error).message))];
+  return messages.map((message) => {
+    const same = list.filter(({ reply }) => reply.error.message === message);
+    return h("div", { class: "stack" }, several ? h("h3", {}, same.map(({ id }) => id).join(", ")) : null, failure(same[0].reply.error));
+  });
+}
+
+function resultCard(text, answers, several, index) {
+  return card("", h("p", { class: "quoted" }, text), h("div", { class: "columns several" }, answers.map(({ id, reply }) => h("div", { class: "stack" },
+    several ? h("h3", {}, id) : null, resultOf(reply.data[index])))));
 }
 
 function resultOf(item) {

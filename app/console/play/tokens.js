@@ -10,7 +10,7 @@ export class Tokens {
     this.texts = new WeakMap();  // token -> its probability in words
     this.output = h("div", { class: "output", role: "group", tabindex: "0", "aria-label": "Generated text",
       onclick: (event) => this.tell(event.target), onfocusin: (event) => this.tell(event.target), onkeydown: (event) => this.step(event) });
-    this.note = h("p", { class: "small muted", role: "status" });
+    this.note = h("p", { class: "small muted chance", role: "status" });
     this.element = h("div", { class: "stack" }, this.output, this.note);
   }
 

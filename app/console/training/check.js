@@ -7,6 +7,7 @@ import { button, failure, progress } from "../parts.js";
 import { roleTitle } from "../options.js";
 import { choices, request } from "./request.js";
 
+const REFUSED = [400, 422];  // the status of a reply that refuses the file or the choices
 const BUSY = 5;  // seconds until the check is repeated, if the service does not say when
 
 // Shows whether the choices have changed since the check.
@@ -24,6 +25,7 @@ export async function check(state, form, report) {
   const signal = AbortSignal.any([state.signal, checking.signal]);
   state.checked = choices(state);
   form.busy(true);
+  form.block(false);
   try {
     const parts = { data: h("div", { class: "stack" }), plan: h("div", { class: "stack" }) };
     const estimate = await dryRun(state, report, signal, parts, (read) => {
@@ -37,6 +39,7 @@ export async function check(state, form, report) {
     if (error.name === "AbortError" || signal.aborted) return;
     const role = error.param?.match(/^columns\.(\w+)$/)?.[1] || "";
     form.columns.refused(role);
+    form.block(REFUSED.includes(error.status));
     replace(report, role ? refusal(inWords(error)) : failure(inWords(error), () => check(state, form, report)));
   } finally {
     if (state.checking === checking) form.busy(false);

@@ -83,18 +83,24 @@ export function bodyOf(file, roles) {
 }
 
 // Returns a function that tells whether a file probably suits a version: whether it has the columns of the version's training
-// data or, if their names are not known, whether it is a table.
-function suiting(version, roles) {
+// data or, if their names are not known, whether it is a table; for a generation model, whether it is plain text.
+function suiting({ task }, roles) {
   const count = Object.values(roles).filter(Boolean).length;
-  return (file) => version.task === "generation" || (file.columns && Object.keys(fitting(roles, file)).length === count);
+  if (task === "generation" && !count) return (file) => file.format === "text";
+  return (file) => file.columns && Object.keys(fitting(roles, file)).length === count;
 }
 
-// The choice of the rows and the button that starts the evaluation. The default are the held-out rows or, if their file is not
-// known, the newest suitable file that the version was not trained on.
-async function rowsField(version, held, about, roles, signal, start) {
+// The choice of the rows, and the button `name`, which calls `start(body)` and is disabled until rows are chosen. The default
+// are the held-out rows (`held`, a result of `heldOut`) or, if there are none, the newest suitable file that the versions were
+// not trained on. `about(file)` tells what a file was used for, and `effect(file)` what this means for the metrics.
+export async function rowsField(version, { held, about, effect, roles, unseen }, signal, name, start) {
   const note = h("p", { class: "small muted", role: "status" });
-  const tell = (file, id) => replace(note, id === HELD_OUT ? `The rows of ${held.file.filename} that the version was not trained on.` : EFFECTS[file && about(file)]);
-  const choice = await fileField("Rows", signal, { about, use: tell });
+  const button = action(name, () => start(body()), "primary");
+  const tell = (file, id) => {
+    button.disabled = !id;
+    replace(note, id === HELD_OUT ? `The rows of ${held.file.filename} that ${unseen} not trained on.` : file ? effect(file) : "Choose the rows first.");
+  };
+  const choice = await fileField("Rows", signal, { blank: "Choose the rows…", about, use: tell });
   if (!choice) return h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it.");
   const { control, files, element } = choice;
   if (held) control.options[0].after(h("option", { value: HELD_OUT }, `The held-out rows of ${held.file.filename}`));
@@ -102,12 +108,13 @@ async function rowsField(version, held, about, roles, signal, start) {
   control.value = held ? HELD_OUT : [...files.values()].find((file) => !about(file) && suits(file))?.id || "";
   tell(files.get(control.value), control.value);
   const body = () => (chosen(control) === HELD_OUT ? { ...bodyOf(held.file, held.columns), ...held.options } : bodyOf(files.get(control.value), roles));
-  return [h("div", { class: "row" }, element, action("Evaluate", () => start(body()), "primary")), note];
+  return [h("div", { class: "row" }, element, button), note];
 }
 
 // The controls that start an evaluation of a version, and `box`, where its progress is shown. `own` is the result of `heldOut`,
 // `used` is the result of `usage`, and `columns` are the columns of the version's training job.
 export function evaluator(version, { own, used, columns }, box, signal, done) {
   const start = (body) => evaluate({ model: version.id, ...body }, box, signal, done);
-  return later(Promise.all([own, used, columns]).then(([held, about, roles]) => rowsField(version, held, about, roles, signal, start)), (element) => element);
+  const rows = Promise.all([own, used, columns]).then(([held, about, roles]) => ({ held, about, roles, effect: (file) => EFFECTS[about(file)], unseen: "the version was" }));
+  return later(rows.then((choices) => rowsField(version, choices, signal, "Evaluate", start)), (element) => element);
 }

@@ -58,15 +58,17 @@ export class Evaluated {
     if (waiting) present(this.opened ? this.examples : this.progress);
   }
 
-  // Leads to the controls that start an evaluation.
-  seek() {
+  // Leads to the controls that start an evaluation. If `start`, also starts the proposed one, if there is one.
+  seek(start = false) {
+    const run = this.controls.querySelector(".button.primary");
+    if (start && run && !run.disabled) return run.click();
     present(this.controls.querySelector("select, button") || this.controls);
   }
 
   open(truth, predicted) {
     this.opened = [truth, predicted];
     const cell = cellOf(this.version.metrics[splitOf(this.version)], truth, predicted, `${splitOf(this.version)} rows of the training run`);
-    return evidence(this.examples, this.evaluations, cell, this.signal, () => this.seek());
+    return evidence(this.examples, this.evaluations, cell, this.signal, (start) => this.seek(start));
   }
 
   confusionCard() {

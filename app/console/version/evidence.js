@@ -53,7 +53,7 @@ export async function evidence(box, evaluations, cell, signal, seek) {
   const evaluation = sourceOf(evaluations, cell.sha256);
   const heading = h("h3", {}, `${cell.truth} answered as ${cell.predicted}`);
   const counts = `This cell counts ${number(cell.count)} of the ${number(cell.rows)} ${cell.of}. `;
-  replace(box, heading, evaluation ? loading() : [h("p", {}, counts, "The service does not store the texts of these rows with a version. An evaluation on a file shows the examples of this cell in that file."), action("Evaluate to see examples", seek)]);
+  replace(box, heading, evaluation ? loading() : [h("p", {}, counts, "The service does not store the texts of these rows with a version. An evaluation on a file shows the examples of this cell in that file."), action("Evaluate to see examples", () => seek(true))]);
   box.scrollIntoView({ block: "nearest" });
   if (!evaluation) return;
   const same = cell.sha256 ? evaluation.report.rows_sha256 === cell.sha256 : !seek;  // reports of old versions have no hash
@@ -64,7 +64,7 @@ export async function evidence(box, evaluations, cell, signal, seek) {
     replace(box, heading, h("p", {}, counts, same ? "The examples are the counted rows." : ["The examples are not the counted rows. They come from ", place, " on ", rowsOf(evaluation), "."],
       shownOf(rows.length)),
     same ? null : warnings(evaluation), examples(rows.slice(0, MOST)),
-    same || !seek ? null : h("div", {}, action("Evaluate on other rows", seek, "small")));
+    same || !seek ? null : h("div", {}, action("Evaluate on other rows", () => seek(), "small")));
   } catch (error) {
     if (error.name !== "AbortError") replace(box, failure(error));
   }

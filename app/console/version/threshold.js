@@ -51,7 +51,7 @@ export function threshold(calibration, version, parts) {
     const evaluation = parts.newest();
     const measured = (evaluation?.report.thresholds || []).filter(({ score }) => levels.some((each) => each.score === score));
     const found = pairs.map(([name, { score }]) => [name, measured.find((each) => each.score === score)]);
-    if (!found.every(([, each]) => each)) return h("p", { class: "small" }, "Mistakes in an evaluation have the probabilities that the version returns. ", "Evaluate the version to see the figures of this threshold with these probabilities. ", button("Evaluate", () => parts.seek(), "small"));
+    if (!found.every(([, each]) => each)) return h("p", { class: "small" }, "Mistakes in an evaluation have the probabilities that the version returns. ", "Evaluate the version to see the figures of this threshold with these probabilities. ", button("Evaluate", () => parts.seek(true), "small"));
     return [h("p", { class: "small" }, h("strong", {}, "On ", rowsOf(evaluation), ", from the newest evaluation. "), "With the probabilities that the version returns, as in the list of its worst mistakes."), figuresOf(found), warnings(evaluation)];
   }
   function enter() {
@@ -89,7 +89,7 @@ export function threshold(calibration, version, parts) {
   show(current);
   parts.changed = () => show(current, limit, true);
   return [h("p", { class: "small muted" }, "Requests with a threshold get no label if the probability of the answer is below the threshold. With a higher threshold, fewer inputs are answered, and fewer answers are wrong."),
-    h("div", { class: "row" }, field("Maximum error rate, in %", goal), field("Threshold, in %", exact)), note,
+    h("div", { class: "row" }, field("Maximum error rate, measured, in %", goal, "Finds the lowest threshold that stays within this limit on the held-out rows, and guarantees the limit if there are enough rows."), field("Threshold, in %", exact)), note,
     field("Measured thresholds", slider, `The slider has ${counted(levels.length, "position")}: the measured thresholds from ${probability(levels[0].score)} to ${probability(levels.at(-1).score)}.`),
     box, call, all(levels, limits), code];
 }

@@ -1,15 +1,14 @@
 // Compares versions: their metrics side by side, a paired test on the same rows, and the promotion of one version.
 
 import { get, query } from "../api.js";
-import { chosen, fileField } from "../datasets.js";
 import { h, replace } from "../dom.js";
 import { comparedVersions } from "../comparison.js";
 import { architecture, compact, figure, phrase, title } from "../format.js";
 import { action, badge, card, empty, field, header, later, link, select, status, table } from "../parts.js";
 import { tooFew } from "../quality.js";
 import { commented, curl, python, requests, shell, snippets } from "../snippets.js";
-import { EFFECTS, bodyOf, evaluate, progressBox, usage } from "../version/evaluate.js";
-import { rowsOf, warnings } from "../version/rows.js";
+import { EFFECTS, evaluate, heldOut, progressBox, rowsField, usage } from "../version/evaluate.js";
+import { rowsOf, trainedOn, warnings } from "../version/rows.js";
 import { finder, newest, suggestVersions } from "../versions.js";
 import { move } from "./model.js";
 
@@ -51,16 +50,16 @@ function parts(comparison, signal, again) {
   const { versions } = comparison;
   const [first] = versions;
   const made = get(`/v1/registry/models/${encodeURIComponent(first.model)}/versions/${first.version}/evaluations`, { signal }).then(({ data }) => data, () => []);
-  const tests = new Set();  // the versions that were tested against the first one
+  const tests = new Set();  // the versions that were tested against the first one, on rows that neither was trained on
   const metrics = h("div", { class: "slot" });
   const draw = () => replace(metrics, figures(comparison, tests));
-  const tell = (evaluation) => { tests.add(evaluation.against_version); draw(); };
+  const tell = (evaluation) => { tests[trainedOn(evaluation).length ? "delete" : "add"](evaluation.against_version); draw(); };
   draw();
   return [card("Metrics", metrics), card("On the same rows", paired(versions, made, tell, signal)), card("Promote", promotion(versions, again))];
 }
 
 // Marks the better value of a metric, without the claim that the version is better: that would need a test. `tests` contains the
-// ids of the versions that were tested against the first one.
+// ids of the versions that were tested against the first one, on rows that neither was trained on.
 function figures({ versions, figures: values, best, different_rows }, tests) {
   let [marks, untested] = [0, 0];
   const plain = [
@@ -87,15 +86,24 @@ async function trainingOf({ model, version, files }, signal) {
   return get(`/v1/registry/models/${encodeURIComponent(model)}/versions/${version}/files/training.json`, { signal }).catch(() => null);
 }
 
-// The file for the tests. Files that a version was trained on are marked.
-async function testFile(versions, signal) {
+// Whether two versions have the same held-out rows. The hashes of the rows decide; versions of earlier releases have none.
+function sameRows([a, b], [own, other]) {
+  const split = ["test", "validation"].find((name) => a.metrics?.[name]?.rows_sha256 && b.metrics?.[name]?.rows_sha256);
+  if (split) return a.metrics[split].rows_sha256 === b.metrics[split].rows_sha256;
+  const source = (training) => JSON.stringify([training?.data?.training_file, training?.data?.validation_file, training?.spec?.validation_split]);
+  return Boolean(own?.data?.training_file) && source(own) === source(other);
+}
+
+// The choices of rows for the tests: the held-out rows, if all versions have the same ones, and files. Files that a version was
+// trained on are marked.
+async function testRows(versions, signal) {
   const trainings = await Promise.all(versions.map((v) => trainingOf(v, signal)));
   const jobs = await Promise.all(versions.map((v) => (v.job_id ? get(`/v1/fine_tuning/jobs/${v.job_id}`, { signal }).catch(() => null) : null)));  // the key may lack the required scope
   const uses = trainings.map((training, i) => usage(jobs[i], training));
   const about = (file) => versions.map((v, i) => uses[i](file) && `${uses[i](file)} of ${v.id}`).filter(Boolean).join(", ");
-  const note = h("p", { class: "small muted", role: "status" });
-  const files = await fileField("File", signal, { about, use: (file) => replace(note, file && versions.map((v, i) => EFFECTS[uses[i](file)]).find(Boolean)) });
-  return { files, note, roles: trainings[0]?.spec?.columns || {} };
+  const shared = versions.every((v, i) => sameRows([versions[0], v], [trainings[0], trainings[i]]));
+  const held = shared ? await heldOut(jobs[0], trainings[0], signal) : null;
+  return { held, about, effect: (file) => versions.map((v, i) => EFFECTS[uses[i](file)]).find(Boolean), roles: trainings[0]?.spec?.columns || {}, unseen: "the versions were" };
 }
 
 // Tests all versions against the first one, each on the rows of the same file. `made` are the earlier evaluations of the first
@@ -108,19 +116,16 @@ function paired(versions, made, tell, signal) {
     replace(boxes.get(evaluation.against_version), h("p", {}, comparedVersions(evaluation), ` On ${rowsOf(evaluation)}. `, link("Details", `#/evaluations/${evaluation.id}`)), warnings(evaluation));
     tell(evaluation);
   };
-  made.then((list) => { for (const evaluation of [...list].reverse()) if (boxes.has(evaluation.against_version)) shown(evaluation); });
-  const chooser = later(testFile([first, ...fitting], signal), ({ files, note, roles }) => {
-    if (!files) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
-    return [h("div", { class: "row" }, files.element, action("Test on the same rows", () => {
-      const body = bodyOf(files.files.get(chosen(files.control)), roles);
-      return Promise.all(fitting.map((v, i) => evaluate({ model: first.id, ...body, against: v.id }, boxes.get(v.id), signal, shown, i === 0)));
-    })), note];
-  });
+  const flawed = (evaluation) => Number(trainedOn(evaluation).length > 0);
+  // Shows the newest test of each version, but prefers tests on rows that neither version was trained on.
+  made.then((list) => { for (const evaluation of [...list].reverse().sort((a, b) => flawed(b) - flawed(a))) if (boxes.has(evaluation.against_version)) shown(evaluation); });
+  const start = (body) => Promise.all(fitting.map((v, i) => evaluate({ model: first.id, ...body, against: v.id }, boxes.get(v.id), signal, shown, i === 0)));
+  const chooser = later(testRows([first, ...fitting], signal).then((choices) => rowsField(first, choices, signal, "Test on the same rows", start)), (element) => element);
   const rows = table([
     { name: "Version", kind: "long", cell: (v) => v.id },
     { name: `Compared with ${first.id}`, kind: "long", cell: (v) => boxes.get(v.id) || `The task is ${v.task}, so this version cannot be tested on the same rows.` },
   ], others, { caption: "Paired tests" });
-  return [h("p", { class: "small muted" }, `Compares each version with ${first.id} on every row of a file with a paired test (McNemar's, or a t-test for numbers).${fitting.length > 2 ? " If there are many tests, some will find a difference by chance." : ""}`),
+  return [h("p", { class: "small muted" }, `Compares each version with ${first.id} on the same rows with a paired test (McNemar's, or a t-test for numbers).${fitting.length > 2 ? " If there are many tests, some will find a difference by chance." : ""}`),
     rows, fitting.length ? chooser : null];
 }
 

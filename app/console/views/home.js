@@ -104,7 +104,7 @@ export async function view({ signal }) {
     header(first ? "Train your first model" : "Home", first ? "A CSV file with the columns text and label is enough. You can check the data before training starts."
       : "Running jobs and the newest models."),
     words,
-    first ? [start, h("p", { class: "muted small" }, "No data yet? ", code("ostinato up --demo"), " trains six small models, and examples/messages.csv contains 200 labelled messages.")] : null,
+    first ? [start, h("p", { class: "muted small" }, "No data yet? ", "The file examples/messages.csv contains 200 labelled messages. After a restart with ", code("ostinato up --demo"), ", the service trains six small models.")] : null,
     first ? null : h("div", { class: "columns uneven" },
       card("Newest models", later(versions, ({ data, error }) => (error ? failure(error) : [
         table(versionColumns, data, { caption: "Newest versions", blank: "No versions yet." }), data.length ? link("All models", "#/models") : null]))),

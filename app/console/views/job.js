@@ -121,7 +121,7 @@ class JobPage {
       this.loss.update(this.curves.losses());
       const quality = [...this.curves.metrics(), ...this.baselineLevels()];
       this.quality.element.closest(".card").hidden = !quality.length;
-      this.quality.yName = this.curves.alone() ? title(this.curves.alone()) : "Accuracy and F1";
+      this.quality.yName = this.curves.alone() ? title(this.curves.alone()) : quality.some(({ name }) => / F1$/.test(name)) ? "Accuracy and F1" : "Accuracy";
       this.quality.update(quality);
     } else {
       this.noPlots.hidden = job.model === "auto";
@@ -175,7 +175,7 @@ class JobPage {
     const left = job.estimated_finish ? job.estimated_finish - Date.now() / 1000 : null;
     return h("section", { class: "card", "aria-label": "Progress" }, progress(job.progress, "Progress"), h("div", { class: "stats" },
       stat("Done", percent(job.progress, 0)), stat("Phase", title(job.phase)), stat("Step", number(this.curves.steps)),
-      left !== null ? stat("Time left", left > 0 ? duration(left) : "a moment", "at most") : null, job.attempt > 1 ? stat("Attempt", job.attempt) : null), this.lost.lost_attempt === job.attempt - 1 ? h("p", { class: "small muted" }, this.describeLoss()) : null);
+      left !== null ? stat("Time left", left > 0 ? duration(left) : "a moment", "at most") : null, this.lost.lost_attempt ? stat("Attempt", job.attempt) : null), this.lost.lost_attempt === job.attempt - 1 ? h("p", { class: "small muted" }, this.describeLoss()) : null);
   }
 
   took() {
@@ -203,14 +203,14 @@ class JobPage {
       { name: "Status", cell: (row) => h("span", { class: "stack" }, h("span", {}, status(row.status)), row.status === "running" ? progress(row.progress, "Progress") : null) },
       ...names.map((name) => ({ name: title(name), kind: "number", cell: (row) => cell(row, name) })),
       { name: "Parameters", kind: "number", cell: (row) => compact(row.parameters) },
-    ], rows, { caption: "Trials", blank: "Trials start after the data has been read." }));
+    ], rows, { caption: "Trials", blank: ENDED.includes(this.job.status) ? "The job ended before its first trial." : "Trials start after the data has been read." }));
   }
 
   facts() {
     const { job } = this;
     const chosen = Object.entries(flat(job.hyperparameters)).filter(([, value]) => value !== "auto").map(([name, value]) => [title(name), typeof value === "number" ? number(value) : String(value)]);
     return [facts([["Architecture", trainedFrom(job)], ["Task", job.task && title(job.task)], ["Created", when(job.created_at)], ["Started", job.started_at ? when(job.started_at) : null],
-      ["Training file", this.file], ["Validation file", job.validation_file], ["Seed", String(job.seed)], ["Attempt", job.attempt || null],
+      ["Training file", this.file], ["Validation file", job.validation_file], ["Seed", String(job.seed)], ["Attempt", this.lost.lost_attempt ? job.attempt : null],
       ["Trained tokens", job.trained_tokens ? compact(job.trained_tokens) : null], ["Owner", job.organization_id]]),
       chosen.length ? h("details", { class: "more" }, h("summary", {}, "All options, as requested or chosen automatically"), facts(chosen)) : null];
   }
@@ -219,7 +219,8 @@ class JobPage {
     this.drawnSteps = this.curves.steps;
     const page = await get(`${this.path}/checkpoints?limit=20`, { signal: this.signal }).catch(() => null);
     if (!page) return;
-    const blank = this.job.model === "auto" ? "Each trial has its own checkpoints." : ENDED.includes(this.job.status) ? "No checkpoint was saved." : "A checkpoint is saved whenever the validation result improves.";
+    const ended = ENDED.includes(this.job.status);
+    const blank = this.job.model === "auto" && (this.job.trials.length || !ended) ? "Each trial has its own checkpoints." : ended ? "No checkpoint was saved." : "The first checkpoint is saved after the first evaluation.";
     const { metric, model } = this.settled;
     replace(this.checkpoints, h("h2", {}, "Checkpoints"), checkpointList(page.data, { metric, linear: model?.architecture === "linear", blank }));
   }

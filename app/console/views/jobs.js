@@ -2,7 +2,7 @@
 
 import { get, query } from "../api.js";
 import { h, replace } from "../dom.js";
-import { ARCHITECTURES, architecture, duration, percent } from "../format.js";
+import { ARCHITECTURES, architecture, duration } from "../format.js";
 import { button, empty, failure, header, later, link, loading, progress, status, table, tabs, when } from "../parts.js";
 import { curl, openai, shell, snippets } from "../snippets.js";
 
@@ -10,7 +10,10 @@ export const ENDED = ["succeeded", "failed", "cancelled"];
 const EVERY = 3000;  // milliseconds
 
 export const jobName = (job) => job.publish?.name || job.suffix || job.id;
-const took = (job) => (job.finished_at && job.started_at ? duration(job.finished_at - job.started_at) : "–");
+const took = ({ status: state, started_at: started, finished_at: ended }) => {
+  const end = ended || (state === "running" ? Date.now() / 1000 : null);
+  return started && end ? duration(Math.max(0, end - started)) : "–";
+};
 
 // The architecture that a job trains, or the version that it fine-tunes.
 export const trainedFrom = ({ model }) => (model in ARCHITECTURES || model === "auto" ? architecture(model) : h("span", {}, "that of ", versionLink(model)));
@@ -22,7 +25,7 @@ export const jobColumns = [
     job.status === "running" ? progress(job.progress, "Progress") : null,
     job.jobs_before ? h("span", { class: "small muted" }, `${job.jobs_before} before it`) : null) },
   { name: "Version", cell: (job) => (job.fine_tuned_model ? versionLink(job.fine_tuned_model) : "–") },
-  { name: "Time", kind: "number", cell: (job) => (job.status === "running" ? percent(job.progress, 0) : took(job)) },
+  { name: "Time", kind: "number", cell: (job) => took(job) },
   { name: "Created", kind: "nowrap", cell: (job) => when(job.created_at) },
 ];
 

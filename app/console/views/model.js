@@ -93,7 +93,7 @@ async function usableVersion(name, versions, signal) {
 function history(base, alias, current, moves, { box, show, earlier, previous }) {
   const back = previous === null
     ? h("p", { class: "small muted" }, earlier.length ? "Rolling back is not possible: the earlier versions of this alias have been deleted." : `Rolling back is not possible yet: this alias has never pointed to a version other than ${current}. Deleting it undoes its creation.`)
-    : h("div", {}, action(`${previous < current ? "Roll back" : "Return"} to version ${previous}`, () => move(base, alias, previous, current, box, show)));
+    : h("div", {}, action(`${previous < current ? "Roll back" : "Return"} to version ${previous}`, () => confirm(`Move the alias ${alias} from version ${current} back to version ${previous}? Version ${previous} will then answer the requests that name it.`) && move(base, alias, previous, current, box, show)));
   return [table([
     { name: "When", cell: (m) => when(m.created_at) },
     { name: "Move", cell: (m) => m.from_version === m.to_version ? `abstention changed, still version ${m.to_version}` : (m.from_version ? `from version ${m.from_version} to ` : "created for ") + (m.to_version ? `version ${m.to_version}` : "none (deleted)") },

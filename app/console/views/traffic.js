@@ -18,7 +18,7 @@ const REASONS = {
   quota_requests: "Quota of requests per minute", quota_tokens: "Quota of tokens per minute", quota_bytes: "Quota of stored bytes", quota_queued: "Quota of queued jobs", quota_priority: "Priority not allowed",
 };
 const milliseconds = (value, format = (each) => number(each, 3)) => (value === null || value === undefined ? "–" : `${format(value)}\u202fms`);
-const fixed = (value) => value.toFixed(1);
+const fixed = (value) => (value < 100 ? value.toFixed(1) : number(Math.round(value)));  // the same digits as in the plots
 
 export async function view({ signal }) {
   const page = new TrafficPage(signal);

@@ -57,7 +57,14 @@ function use(context, file, shown = loading("Reading the first rows…")) {
   const rows = h("div", { class: "slot" }, shown);
   const again = () => { leaving.abort(); restart(context); };
   const run = button("Check data and estimate time", () => check(state, form, report));
-  const form = { columns: columnCard(state), options: optionFields(state), busy: (on) => (run.disabled = on) };
+  const begin = action("Start training", () => start(state), "primary");
+  const obstacle = h("p", { class: "small muted", role: "status" });
+  // Disables the start of a training that would fail, because the check of the same choices was refused.
+  const block = (on) => {
+    begin.disabled = on;
+    replace(obstacle, on ? "Training cannot start, because it would fail with the problem below. Change the choices, or use another file." : null);
+  };
+  const form = { columns: columnCard(state), options: optionFields(state), busy: (on) => (run.disabled = on), block };
   // The first check begins after the preview, which may choose the columns.
   const recheck = debounce(() => !signal.aborted && state.checked && state.checked !== choices(state) && check(state, form, report), PAUSE);
   const repetition = h("div", { class: "slot" });
@@ -67,9 +74,9 @@ function use(context, file, shown = loading("Reading the first rows…")) {
     card("1. The file", h("div", { class: "row" }, h("strong", {}, file.filename),
       h("span", { class: "muted small" }, [file.format, bytes(file.bytes), file.rows !== null && `${number(file.rows)} rows`].filter(Boolean).join(" · ")),
       button("Another file", again, "small")), rows),
-    h("div", { class: "stack", onchange: () => { warn(); compare(state, report); recheck(); } }, form.columns.element, modelCard(context, state, form.options.element)),
+    h("div", { class: "stack", onchange: () => { warn(); compare(state, report); if (state.checked !== choices(state)) block(false); recheck(); } }, form.columns.element, modelCard(context, state, form.options.element)),
     h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "4. Check and start"), h("div", { class: "actions" },
-      run, action("Start training", () => start(state), "primary"))),
+      run, begin)), obstacle,
       h("p", { class: "small muted" }, "The check reads all data and times a few steps on this machine. It does not queue a job, and is repeated when a choice changes."), repetition, report),
     lines(state));
   showFirstRows(rows, file, signal, form.columns.know).then(() => signal.aborted || check(state, form, report));
@@ -116,8 +123,16 @@ function columnCard(state) {
 const guess = (columns) => h("p", { class: "notice wide", role: "status" }, h("span", {}, "These columns were chosen by their contents: ",
   Object.entries(columns).map(([role, names], i) => [i ? ", " : null, `${roleTitle(role)}: `, [].concat(names).map((name, k) => [k ? " and " : null, code(name)])]), ". Change them if they are wrong."));
 
+// What the chosen architecture means.
+function explanation(model) {
+  if (model === "auto") return "auto trains a linear model and several networks, and keeps the one with the best validation result.";
+  return ARCHITECTURES.some(([name]) => name === model) ? "Only a model of this architecture is trained. auto compares several." : "Training continues from the weights of this model.";
+}
+
 function modelCard(context, state, options) {
-  const models = select(ARCHITECTURES, state.model, (value) => (context.model = state.model = value));
+  const models = select(ARCHITECTURES, state.model, (value) => { context.model = state.model = value; explain(); });
+  const architectures = field("Architecture", models, explanation(state.model));
+  const explain = () => replace(architectures.querySelector(".small"), explanation(state.model));
   const bases = h("div", { class: "slot" });
   get("/v1/registry/models?limit=100", { signal: state.signal }).then(({ data, has_more }) => {
     if (data.length) models.append(h("optgroup", { label: "Fine-tune a model" }, data.map((m) => h("option", { value: m.name }, m.name))));
@@ -127,7 +142,7 @@ function modelCard(context, state, options) {
   const name = h("input", { value: state.name, maxlength: 64, oninput: () => (state.name = name.value) });
   const alias = h("input", { value: state.alias, placeholder: "none", oninput: () => (state.alias = alias.value.trim()) });
   return card("3. The model", h("div", { class: "fields few" },
-    field("Architecture", models, "auto trains a linear model and several networks, and keeps the one with the best validation result."), bases,
+    architectures, bases,
     field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "The alias, such as champion, is moved to the new version when training ends. Leave this field empty to decide later.")),
     h("details", { class: "more", open: Object.keys({ ...state.request, ...state.training }).some((key) => key !== "seed") }, h("summary", {}, "All options (chosen automatically unless set)"), options));
 }

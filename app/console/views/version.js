@@ -59,7 +59,7 @@ function top(version, conflict, signal) {
     h("a", { class: "button", href: `#/models/${encodeURIComponent(version.model)}` }, "All versions and aliases"),
     h("a", { class: "button", href: trainPlace(version) }, "Train a new version"),
     h("a", { class: "button", href: `#/compare?versions=${encodeURIComponent(version.id)}` }, "Compare"),
-    version.status === "ready" ? promotion(version.id, conflict, signal) : null,
+    version.status === "ready" ? promotion(version.id, conflict, signal, version.aliases) : null,
     h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(version.id)}` }, "Try it"));
 }
 

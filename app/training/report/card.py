@@ -141,10 +141,10 @@ def _table(metrics: dict[str, Any]) -> list[str]:
 
 
 def _cell(part: dict[str, Any], name: str) -> str:
-    """Return a metric of a split, or "" if the split has too few rows or the metric is missing or not finite."""
+    """Return a metric of a split, or "–" if the split has too few rows or the metric is missing or not finite."""
     enough = shows_calibration_error if name == "ece" else lambda rows: not too_few(rows)
     measured = enough(part.get("rows")) and math.isfinite(part.get(name, math.nan))
-    return format(part[name], ".1%" if name in _SHARES else ".4f") if measured else ""
+    return format(part[name], ".1%" if name in _SHARES else ".4f") if measured else "–"
 
 
 def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:

@@ -287,6 +287,19 @@ def test_regression_and_generation(versions: dict[str, Path], tmp_path: Path) ->
     assert tale["metrics"]["bits_per_character"] == tale["against"]["metrics"]["bits_per_character"] > 0
 
 
+def test_a_version_of_a_plain_table_is_evaluated_on_such_a_table(tmp_path: Path) -> None:
+    table = "area,rooms,price\n" + "".join(f"{40 + n % 90},{n % 5},{20.5 * n}\n" for n in range(120))
+    columns = {"value": "price"}
+    run = runs.make(tmp_path / "training", "t.csv", table, "gru", columns=columns, training=FEW)
+    assert isinstance(runs.train(run)[-1], Done)
+    own = make(tmp_path / "own", "t.csv", table, run / "checkpoint", value="price")
+    assert report_of(evaluate(own))["metrics"]["rows"] == len(rows_of(own)) == 120
+    turned = "\n".join(",".join(reversed(line.split(","))) for line in table.splitlines())
+    listed = make(tmp_path / "listed", "t.csv", turned, run / "checkpoint", value="price", features="area,rooms")
+    report_of(evaluate(listed))
+    assert rows_of(listed) == rows_of(own)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [

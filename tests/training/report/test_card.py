@@ -28,7 +28,7 @@ def test_figures_on_a_few_rows_are_not_shown() -> None:
     spec = TrainSpec("gru", DataFile("inputs/a.csv", "a.csv", "0" * 64), seed=1)
     metrics = {"validation": {"rows": 2, "accuracy": 1.0, "loss": 0.687}, "test": {"rows": 1200, "accuracy": 0.5}}
     card = write(spec, settled(metric="last"), facts, metrics, 1234)
-    assert "| rows | 2 | 1,200 |" in card and "| accuracy |  | 50.0% |" in card and "0.687" not in card
+    assert "| rows | 2 | 1,200 |" in card and "| accuracy | – | 50.0% |" in card and "0.687" not in card
     assert "Validation on 2 rows: too few for meaningful metrics." in card and "Test on" not in card
     assert "The weights are those of the last step" in card and "best result" not in card
 
@@ -65,7 +65,7 @@ def test_a_calibration_error_on_few_rows_is_not_shown() -> None:
     facts = Facts(task="classification", shape="rows", input="tokens", labels=["a", "b"])
     spec = TrainSpec("gru", DataFile("inputs/a.csv", "a.csv", "0" * 64), seed=1)
     metrics = {"validation": {"rows": 95, "accuracy": 0.9, "ece": 0.115}, "test": {"rows": 1200, "ece": 0.021}}
-    assert "| calibration error (ECE) |  | 2.1% |" in write(spec, settled(), facts, metrics, 1234)
+    assert "| calibration error (ECE) | – | 2.1% |" in write(spec, settled(), facts, metrics, 1234)
 
 
 def test_warnings_about_the_data_are_listed() -> None:
