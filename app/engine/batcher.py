@@ -53,12 +53,17 @@ class Batcher(Generic[Payload]):
         """
         self._by_length = [entry for entry in self._by_length if not unwanted(entry[2])]
 
-    def next_batch(self) -> list[Payload]:
-        """Remove and return the next batch, shortest row first. The batch is empty if no row is waiting."""
+    def next_batch(self, wanted: Callable[[list[int]], bool] = lambda lengths: True) -> list[Payload]:
+        """Remove and return the next batch, shortest row first. The batch is empty if no row is waiting.
+
+        If `wanted` is false for the lengths of its rows, nothing is removed, and an empty batch is returned.
+        """
         if not self._by_length:
             self._by_arrival.clear()
             return []
         start, end = self._window(self._oldest())
+        if not wanted([length for length, _, _ in self._by_length[start:end]]):
+            return []
         batch = [payload for _, _, payload in self._by_length[start:end]]
         del self._by_length[start:end]
         return batch

@@ -6,11 +6,11 @@ token budget. A long prompt therefore delays other sequences' next tokens only b
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from app.engine.sequence import Sequence
 from app.engine.slots import Slots
+from app.engine.turns import TurnQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +31,20 @@ BACKGROUND_SHARE = 8  # background sequences may take one in this many slots
 
 
 class Scheduler:
-    """Schedules sequences first come, first served. Background sequences come after all others.
+    """Schedules the sequences of each version first come, first served. Background sequences come after all others.
+
+    If several versions share a base, they take turns: each free slot goes to the version that has waited longest.
 
     If `alone` is true, each row is computed in a separate call and prompts are split at fixed positions, so that the
     shapes of a sequence's calls do not depend on other sequences.
     """
 
     def __init__(self, max_slots: int, prefill_tokens: int, alone: bool = False) -> None:
-        # An ordered dictionary, because any waiting sequence may be aborted, and removing a key takes constant time.
-        self._waiting: OrderedDict[Sequence, None] = OrderedDict()
-        self._background: OrderedDict[Sequence, None] = OrderedDict()
+        self._waiting, self._background = TurnQueue(_version), TurnQueue(_version)
         self.slots = Slots(max_slots)
         self.prefill_tokens = prefill_tokens
         self.alone = alone
-        self._arrivals = 0
+        self._admitted = 0
 
     @property
     def waiting(self) -> list[Sequence]:
@@ -62,11 +62,8 @@ class Scheduler:
         return self.slots.owners
 
     def add(self, sequence: Sequence) -> None:
-        """Append a sequence to the queue, and number it in order of arrival."""
-        # Slots do not show the order of arrival, because sequences change slots, so each sequence carries its number.
-        self._arrivals += 1
-        sequence.order = self._arrivals
-        (self._background if sequence.background else self._waiting)[sequence] = None
+        """Append a sequence to the queue."""
+        (self._background if sequence.background else self._waiting).add(sequence)
 
     def remove(self, sequence: Sequence) -> tuple[int, int] | None:
         """Remove a waiting or running sequence. Has no effect if the sequence has already been removed.
@@ -75,8 +72,8 @@ class Scheduler:
         """
         if sequence.slot >= 0:
             return self.slots.free(sequence)
-        self._waiting.pop(sequence, None)
-        self._background.pop(sequence, None)
+        self._waiting.remove(sequence)
+        self._background.remove(sequence)
         return None
 
     def clear(self) -> None:
@@ -90,17 +87,20 @@ class Scheduler:
         admitted = []
         while not self.slots.full and (sequence := self._following()) is not None:
             self.slots.take(sequence)
+            # Slots do not show the order, because sequences change slots, so each sequence carries its number.
+            self._admitted += 1
+            sequence.order = self._admitted
             admitted.append(sequence)
         return admitted
 
     def _following(self) -> Sequence | None:
         """Remove and return the next sequence that may take a slot. Return None if there is none."""
         if self._waiting:
-            return self._waiting.popitem(last=False)[0]
+            return self._waiting.pop()
         if not self._background:
             return None
         most = max(1, self.slots.capacity // BACKGROUND_SHARE)
-        return self._background.popitem(last=False)[0] if self.slots.background < most else None
+        return self._background.pop() if self.slots.background < most else None
 
     def decoding(self) -> list[Sequence | None]:
         """Return the rows of the decode call, starting at slot 0. A row is None while its prompt is being read."""
@@ -166,3 +166,7 @@ class Scheduler:
                 left, right = min(left, slot), max(right, slot)
         group = tuple(owners[left : right + 1])
         return Chunk(left, group, tuple(min(s.due, steps) for s in group))
+
+
+def _version(sequence: Sequence) -> str:
+    return sequence.member.digest

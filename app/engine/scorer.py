@@ -18,6 +18,7 @@ from app import telemetry
 from app.engine.batcher import Batcher
 from app.engine.reply import Counters, Reply, count_rows, describe
 from app.engine.requests import INVALID, TOO_LONG, Member, OpenRequests
+from app.engine.turn_batcher import TurnBatcher
 from app.wire.engine import Embed, FeatureSequence, Finished, Score, Scored, Timing
 from app.wording import quantity
 from models.config import ModelConfig
@@ -61,6 +62,9 @@ class ScoringItem:
     row: ScoringRow = field(repr=False)
 
 
+RowQueue = Batcher[ScoringItem] | TurnBatcher[ScoringItem]
+
+
 class Scorer:
     """Answers each request with exactly one Scored or Failed, or Finished if the request is aborted.
 
@@ -77,9 +81,10 @@ class Scorer:
         reply: Reply,
         counters: Counters,
     ) -> None:
-        self.network, self.config, self.batcher = network, config, batcher
+        self.network, self.config = network, config
+        self.batcher: RowQueue = batcher
         # The rows of background requests, which are computed only while no other row is waiting.
-        self._background: Batcher[ScoringItem] = Batcher(
+        self._background: RowQueue = Batcher(
             min(batcher.max_tokens, BACKGROUND_TOKENS), min(batcher.max_rows, BACKGROUND_ROWS)
         )
         self.reply, self.counters = reply, counters

@@ -15,8 +15,8 @@ class Sequence:
     """A request for one continuation, and its progress.
 
     `limit` is the maximum number of output tokens: `max_tokens`, or fewer if the context is too small. `order` is the
-    position in the order of arrival, `computed` is the number of prompt tokens that have been read, and `cached` is the
-    number of these tokens that were read for an earlier sequence. Reading pauses after `pause` tokens, so that the
+    position in the order of admission, `computed` is the number of prompt tokens that have been read, and `cached` is
+    the number of these tokens that were read for an earlier sequence. Reading pauses after `pause` tokens, so that the
     state can be saved. The scheduler sets `slot` while the sequence runs; it is -1 otherwise.
 
     These fields are derived from `params` once, because every step reads them: `random` (sampled, not greedy), `edited`

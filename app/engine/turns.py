@@ -1,13 +1,15 @@
 """Tracks the parts (scorers and decoders) that have work, and chooses the next part to run. Imports no torch.
 
-`Active` and `Turns` contain only parts that have work, so idle versions do not slow down a step.
+`Active` and `Turns` contain only parts that have work, so idle versions do not slow down a step. In a `TurnQueue`, the
+owners of items take turns in the same way.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 
@@ -27,6 +29,7 @@ class Queued(Protocol):
 
 B = TypeVar("B", bound=Busy)
 Q = TypeVar("Q", bound=Queued)
+T = TypeVar("T")
 
 
 class Active(Generic[B]):
@@ -105,3 +108,54 @@ class Turns(Generic[Q]):
         self._last_turn[part] = self._turn
         heapq.heapreplace(self._heap, (self._turn, next(self._arrivals), part))
         return part
+
+
+class TurnQueue(Generic[T]):
+    """A queue of distinct items whose owners take turns. The items of one owner leave in order of arrival.
+
+    While an owner waits, every other owner gets at most one turn.
+    """
+
+    def __init__(self, owner: Callable[[T], str]) -> None:
+        """`owner` returns the owner of an item."""
+        self._owner = owner
+        # Ordered dictionaries, because any item may be removed, and removing a key takes constant time.
+        self._queues: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()
+        self._length = 0
+
+    def __len__(self) -> int:
+        """The number of items. Safe to call from another thread."""
+        return self._length
+
+    def __iter__(self) -> Iterator[T]:
+        """Iterate over the items in the order in which they will leave."""
+        for round_ in itertools.zip_longest(*self._queues.values()):
+            yield from (item for item in round_ if item is not None)
+
+    def add(self, item: T) -> None:
+        """Append an item to the items of its owner."""
+        self._queues.setdefault(self._owner(item), OrderedDict())[item] = None
+        self._length += 1
+
+    def pop(self) -> T:
+        """Remove and return the next item, and move its owner behind all others."""
+        owner, queue = next(iter(self._queues.items()))
+        item = next(iter(queue))
+        self._queues.move_to_end(owner)
+        self.remove(item)
+        return item
+
+    def remove(self, item: T) -> None:
+        """Remove an item if it is in the queue."""
+        owner = self._owner(item)
+        queue = self._queues.get(owner, {})
+        if item in queue:
+            del queue[item]
+            self._length -= 1
+        if not queue:
+            self._queues.pop(owner, None)
+
+    def clear(self) -> None:
+        """Remove all items."""
+        self._queues.clear()
+        self._length = 0

@@ -16,9 +16,9 @@ from app.engine.slots import Slots
 from app.wire.engine import Generate, SamplingParams
 
 
-def make(length: int, max_tokens: int = 4, background: bool = False) -> Sequence:
+def make(length: int, max_tokens: int = 4, background: bool = False, version: str = "d") -> Sequence:
     message = Generate("x", "d", "p", [1] * length, SamplingParams(max_tokens=max_tokens), background=background)
-    return sequences.admit(message, b"", 10_000, Member("d", Counters()))
+    return sequences.admit(message, b"", 10_000, Member(version, Counters()))
 
 
 class Life(RuleBasedStateMachine):
@@ -190,3 +190,15 @@ def test_background_sequences_come_last_and_share_few_slots() -> None:
     alone = Scheduler(2, 10)
     alone.add(behind[3])
     assert alone.admit() == [behind[3]]
+
+
+def test_versions_with_a_common_base_take_turns() -> None:
+    scheduler = Scheduler(2, 10)
+    many, lone = [make(20) for _ in range(4)], make(20, version="other")
+    for sequence in (*many, lone):
+        scheduler.add(sequence)
+    assert scheduler.waiting == [many[0], lone, *many[1:]]
+    assert scheduler.admit() == [many[0], lone]
+    scheduler.remove(many[0])
+    assert scheduler.admit() == [many[1]]
+    assert scheduler.chunks()[0].sequences[0] is lone  # its prompt is read before those that were admitted later

@@ -23,7 +23,7 @@ from app.engine import sharing
 from app.engine.host import EngineHost
 from app.engine.limits import StepLimits
 from app.engine.loader import LoadedNetwork
-from app.engine.scorer import BACKGROUND_ROWS
+from app.engine.scorer import BACKGROUND_ROWS, steps_of
 from app.engine.shared_scorer import SharedScorer
 from app.engine.sharing import Sharing
 from app.wire import engine as wire
@@ -211,6 +211,31 @@ def test_batches_contain_rows_of_all_lengths_but_no_background_rows(tmp_path: Pa
     order = [(item.request.member.digest, len(item.row)) for item in batch if isinstance(item.row, list)]
     assert order == sorted(order) and len(order) == rows_of_all
     assert len(part.take()) <= BACKGROUND_ROWS
+
+
+def test_the_padding_of_a_batch_of_several_versions_is_limited(tmp_path: Path) -> None:
+    messages = family(tmp_path)
+    engine = Engine(*messages, limits=StepLimits(256, 4, 16))
+    part = engine.host.versions[messages[0].digest].parts[wire.Score]
+    for message in messages:
+        texts = [*([[1]] * 60), [1] * b.CONTEXT, [1] * 20]
+        engine.host.receive(b.PEER, wire.Score(message.name, message.digest, "p", texts))
+    assert isinstance(part, SharedScorer)
+    sizes = []
+    while batch := part.take():
+        sizes.append(len(batch) * max(steps_of(item.row) for item in batch))
+    assert max(sizes) <= 256 and len(sizes) < 4 * 3  # versions are still computed together
+
+
+def test_a_request_to_one_version_does_not_wait_for_all_those_to_another(tmp_path: Path) -> None:
+    _, one, two, _ = family(tmp_path)
+    engine = Engine(one, two, limits=StepLimits(64, 4, 16))
+    for number in range(50):
+        engine.host.receive(b.PEER, wire.Score(f"{number}", one.digest, "p", [[1] * 40]))
+    engine.host.receive(b.PEER, wire.Score("lone", two.digest, "p", [[1] * 20]))
+    engine.host.step()
+    engine.host.step()
+    assert isinstance(engine.replies.final("lone"), wire.Scored)
 
 
 @pytest.fixture(scope="module")

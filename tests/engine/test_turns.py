@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.turns import Active, Turns
+from app.engine.turns import Active, TurnQueue, Turns
 
 
 @dataclass(eq=False)
@@ -130,3 +130,38 @@ def test_idle_parts_are_not_looked_at_again() -> None:
         assert list(active) == [working] and active and turns
         assert turns.take() is working
     assert sum(part.looks for part in idle) <= 200
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=60))
+def test_owners_take_turns_and_their_items_keep_their_order(operations: list[tuple[str, int]]) -> None:
+    queue: TurnQueue[tuple[str, int]] = TurnQueue(lambda item: item[0])
+    items: list[tuple[str, int]] = []
+    overtaken: dict[str, list[str]] = {}  # owner that waits -> the owners that have had a turn since
+    for number, (owner, action) in enumerate(operations):
+        if action == 3 and items:
+            order = list(queue)
+            item = queue.pop()
+            assert item == order[0] and item == next(each for each in items if each[0] == item[0])
+            items.remove(item)
+            overtaken.pop(item[0])
+            for turns in overtaken.values():
+                turns.append(item[0])
+                assert len(turns) == len(set(turns))
+            if any(each[0] == item[0] for each in items):
+                overtaken[item[0]] = []
+        elif action == 2 and items:
+            item = items.pop(number % len(items))
+            queue.remove(item)
+            queue.remove(item)
+            if not any(each[0] == item[0] for each in items):
+                overtaken.pop(item[0])
+        else:
+            items.append((owner, number))
+            queue.add(items[-1])
+            overtaken.setdefault(owner, [])
+        assert len(queue) == len(items) and sorted(queue) == sorted(items)
+    order = list(queue)
+    assert order == [queue.pop() for _ in items]
+    queue.add(("a", -1))
+    queue.clear()
+    assert not len(queue) and list(queue) == []
