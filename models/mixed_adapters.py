@@ -49,7 +49,8 @@ class AdapterMatrices:
     @property
     def largest(self) -> float:
         """The largest absolute value: infinity or NaN if a value is not finite in this data type."""
-        return max((float(matrix.abs().max()) for pair in self.pairs.values() for matrix in pair), default=0.0)
+        largest = [matrix.abs().max() for pair in self.pairs.values() for matrix in pair]
+        return float(torch.stack(largest).max()) if largest else 0.0  # unlike `max`, this returns NaN if one is NaN
 
     @property
     def nbytes(self) -> int:

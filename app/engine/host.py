@@ -109,8 +109,9 @@ class EngineHost:
         self.loading.collect()
 
     def _retire(self, version: LoadedVersion) -> None:
-        if self.prefixes:
-            self.prefixes.drop(version.loaded.digest)
+        digest = version.loaded.digest
+        if self.prefixes and digest not in self.versions:  # otherwise, its network has only been replaced
+            self.prefixes.drop(digest)
         for part in version.leave():
             if isinstance(part, Decoder):
                 self._decoders.discard(part)

@@ -6,15 +6,18 @@ import ctypes
 import gc
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+from app.checkpoint.adapter import ADAPTER
+from app.checkpoint.directory import WEIGHTS
 from app.engine.loader import LoadedNetwork
 from app.engine.loader_thread import Loader, LoadOutcome
-from app.engine.memory import Memory
+from app.engine.memory import SEPARATE, Base, Memory
 from app.engine.reply import Counters, Reply, describe
 from app.engine.version import LoadedVersion
-from app.errors import OstinatoError
+from app.errors import OstinatoError, Unavailable
 from app.wire import engine as wire
 
 logger = logging.getLogger(__name__)
@@ -47,14 +50,31 @@ class Loading:
             self._askers[message.digest].append(peer)
         else:
             try:
-                for digest in self.memory.reserve(message, self._idle):
-                    self._unload(digest)
+                self._reserve(message, *self._expected(message))
             except OstinatoError as error:
                 logger.warning("%s: %s (%s)", message.name, error.message, ", ".join(self.memory.names))
                 self.reply(peer, wire.LoadFailed(message.digest, error.code, error.message))
                 return
             self._askers[message.digest] = [peer]
             self.loader.submit(message)
+
+    def _reserve(self, message: wire.Load, nbytes: int | None = None, base: Base = SEPARATE) -> None:
+        for digest in self.memory.reserve(message, self._idle, nbytes, base):
+            self._unload(digest)
+
+    def _expected(self, message: wire.Load) -> tuple[int | None, Base]:
+        """The expected size of a version and, if it can probably share the base of other versions, this base."""
+        weights, adapter = message.files.get(WEIGHTS), Path(message.directory) / ADAPTER
+        for base in (version.loaded.shared for version in self.versions.values()):
+            if base and base.key.weights == weights and (ADAPTER not in message.files or adapter.is_file()):
+                return adapter.stat().st_size if ADAPTER in message.files else 0, (base.key, base.nbytes)
+        return None, SEPARATE
+
+    def _adjust(self, network: LoadedNetwork, message: wire.Load) -> None:
+        """Reserve the actual size of a version that does not share a base as expected. Raises Unavailable."""
+        if self.memory.base_of(message.digest) not in (SEPARATE, _base(network)):
+            self.memory.release(message.digest)
+            self._reserve(message, network.nbytes, _base(network))
 
     def collect(self) -> None:
         """Start serving the versions that have been loaded, and reply to the peers that requested the loads."""
@@ -67,6 +87,11 @@ class Loading:
 
     def _conclude(self, outcome: LoadOutcome) -> wire.Loaded | wire.LoadFailed:
         result, digest = outcome.result, outcome.message.digest
+        if isinstance(result, LoadedNetwork):
+            try:
+                self._adjust(result, outcome.message)
+            except Unavailable as error:
+                result = error
         if isinstance(result, LoadedNetwork):
             try:
                 self._start(result)
@@ -88,8 +113,7 @@ class Loading:
 
     def _start(self, network: LoadedNetwork, work: Counters | None = None) -> None:
         self.versions[network.digest] = self._assemble(network, work)
-        base = network.shared
-        self.memory.loaded(network.digest, network.nbytes, (base.key, base.nbytes) if base else (None, 0))
+        self.memory.loaded(network.digest, network.nbytes, _base(network))
 
     def _replace(self, network: LoadedNetwork) -> None:
         """Use another network for new requests to a loaded version. Its open requests are finished with the old one."""
@@ -135,6 +159,11 @@ class Loading:
         logger.info("unloaded %s", version.loaded.name)
         del version  # drop the last reference, so that the garbage collection below frees the weights
         _release_memory()
+
+
+def _base(network: LoadedNetwork) -> Base:
+    base = network.shared
+    return (base.key, base.nbytes) if base else SEPARATE
 
 
 def _release_memory() -> None:

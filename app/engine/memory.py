@@ -10,6 +10,8 @@ from app.errors import Unavailable
 from app.wire.engine import Load
 
 MIB = 2**20
+Base = tuple[Hashable, int]  # the identity and the size of weights that a version shares with others
+SEPARATE: Base = (None, 0)
 
 
 @dataclass(slots=True)
@@ -18,7 +20,7 @@ class _Entry:
     bytes: int
     aliased: bool
     last_use: int
-    base: tuple[Hashable, int] = (None, 0)  # the identity and the size of weights that it shares with other versions
+    base: Base = SEPARATE
 
 
 class Memory:
@@ -44,32 +46,40 @@ class Memory:
         """The names of all tracked versions. For the log only, because replies must not name other owners' versions."""
         return sorted(entry.name for entry in self._entries.values())
 
-    def reserve(self, message: Load, idle: Callable[[str], bool]) -> list[str]:
+    def reserve(
+        self, message: Load, idle: Callable[[str], bool], nbytes: int | None = None, base: Base = SEPARATE
+    ) -> list[str]:
         """Reserve memory for another version. Return the digests of the versions that must be unloaded first.
+
+        The version is expected to need `nbytes`, or else the size of its weights file. If it will share a `base` with
+        other versions, this is the size without the base, and these versions are not evicted.
 
         Versions without an alias are evicted first; within each group, the least recently used version is evicted
         first. If busy or required versions leave too little memory, raises Unavailable (`out_of_memory`) and changes
         nothing.
         """
+        size = message.bytes if nbytes is None else nbytes
+        entry = _Entry(message.name, size, message.aliased, next(self._uses), base)
         kept, evicted = dict(self._entries), list[str]()
         for digest in sorted(self._entries, key=lambda d: (self._entries[d].aliased, self._entries[d].last_use)):
-            if _size(kept.values()) + message.bytes <= self.limit:
+            if _size([*kept.values(), entry]) <= self.limit:
                 break
-            if digest not in self.required and idle(digest):
+            related = base != SEPARATE and kept[digest].base == base
+            if not related and digest not in self.required and idle(digest):
                 del kept[digest]
                 evicted.append(digest)
-        if (in_use := _size(kept.values())) + message.bytes > self.limit:
-            raise Unavailable(self._explain(message, in_use), code="out_of_memory")
-        self._entries[message.digest] = _Entry(message.name, message.bytes, message.aliased, next(self._uses))
+        if _size([*kept.values(), entry]) > self.limit:
+            raise Unavailable(self._explain(size, _size(kept.values())), code="out_of_memory")
+        self._entries[message.digest] = entry
         return evicted
 
-    def _explain(self, message: Load, in_use: int) -> str:
-        needed = f"it needs {_mib(message.bytes)} MiB, but the limit (OSTINATO_MODEL_MEMORY) is {_mib(self.limit)} MiB"
-        if message.bytes > self.limit:
+    def _explain(self, nbytes: int, in_use: int) -> str:
+        needed = f"it needs {_mib(nbytes)} MiB, but the limit (OSTINATO_MODEL_MEMORY) is {_mib(self.limit)} MiB"
+        if nbytes > self.limit:
             return needed
         return f"{needed}, {_mib(in_use)} of which are in use by versions that are busy or required"
 
-    def loaded(self, digest: str, nbytes: int, base: tuple[Hashable, int] = (None, 0)) -> None:
+    def loaded(self, digest: str, nbytes: int, base: Base = SEPARATE) -> None:
         """Replace the expected size of a version with its actual size.
 
         `base` contains the identity and the size of weights that the version shares with others. Their memory is
@@ -77,6 +87,10 @@ class Memory:
         """
         entry = self._entries[digest]
         entry.bytes, entry.base = nbytes, base
+
+    def base_of(self, digest: str) -> Base:
+        """The weights that a version shares with others, or is expected to share."""
+        return self._entries[digest].base
 
     def used(self, digest: str) -> None:
         """Record a use of a version."""

@@ -74,19 +74,12 @@ class Scorer:
     """
 
     def __init__(
-        self,
-        network: ScoreFunction | None,
-        config: ModelConfig,
-        batcher: Batcher[ScoringItem],
-        reply: Reply,
-        counters: Counters,
+        self, network: ScoreFunction | None, config: ModelConfig, batcher: RowQueue, reply: Reply, counters: Counters
     ) -> None:
-        self.network, self.config = network, config
-        self.batcher: RowQueue = batcher
+        self.network, self.config, self.batcher = network, config, batcher
         # The rows of background requests, which are computed only while no other row is waiting.
-        self._background: RowQueue = Batcher(
-            min(batcher.max_tokens, BACKGROUND_TOKENS), min(batcher.max_rows, BACKGROUND_ROWS)
-        )
+        most = min(batcher.max_tokens, BACKGROUND_TOKENS), min(batcher.max_rows, BACKGROUND_ROWS)
+        self._background: RowQueue = Batcher(*most)
         self.reply, self.counters = reply, counters
         self.members: dict[str, Member] = {}
         self._own = Member("", counters)

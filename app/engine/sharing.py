@@ -20,6 +20,7 @@ from app.checkpoint.adapter import ADAPTER, PREFIX, read_adapter
 from app.checkpoint.directory import WEIGHTS
 from app.checkpoint.weights import read_header
 from app.engine.loader import LoadedNetwork, LoadSource, choose_mode, load_source, read_source, ready
+from app.engine.reply import is_out_of_memory
 from app.engine.shared_base import BaseKey, SharedBase
 from app.engine.tuning import Tuner
 from app.wire.engine import Load
@@ -43,6 +44,7 @@ class Sharing:
         # Weak references, so that unloaded versions are forgotten.
         self._separate: WeakSet[LoadedNetwork] = WeakSet()
         self._bases: WeakSet[SharedBase] = WeakSet()
+        self._sharing: WeakSet[LoadedNetwork] = WeakSet()
 
     def load(self, message: Load) -> list[LoadedNetwork]:
         """Load a version. Returns its network, and new networks for versions that share a base with it from now on.
@@ -62,7 +64,8 @@ class Sharing:
         """Load a version that shares its base with others. Returns nothing if there are no such versions."""
         weights = source.message.files[WEIGHTS]
         bases = [base for base in self._bases if base.key.weights == weights]
-        others = [network for network in self._separate if _related(network, source.message)]
+        sharing = {network.digest for network in self._sharing}  # their merged networks may still finish requests
+        others = [n for n in self._separate if _related(n, source.message) and n.digest not in sharing]
         if not bases and not others:
             return []
         choice, key = self._choose(source)
@@ -71,16 +74,31 @@ class Sharing:
         if base is None and not joining:
             return []
         try:
-            base = base or build_base(source, key, self.device)
-            networks = [join(base, source, choice, self.device)]
-            networks += [join(base, other, choice, self.device) for _, other, choice in joining]
-        except (RuntimeError, MemoryError) as error:
+            shared = base or build_base(source, key, self.device)
+            networks = [join(shared, source, choice, self.device)]
+        except Exception as error:  # if its files are invalid, loading it separately raises the same error
             logger.warning("%s cannot share its base: %s", source.message.name, error)
             return []
-        self._bases.add(base)
-        for network, _, _ in joining:
-            self._separate.discard(network)
+        networks += self._join_others(shared, joining)
+        if base is None and len(networks) == 1:
+            return []
+        self._bases.add(shared)
+        self._sharing.update(networks)
         logger.info("%d versions now share the base of %s", len(networks), source.message.name)
+        return networks
+
+    def _join_others(
+        self, base: SharedBase, joining: Iterable[tuple[LoadedNetwork, LoadSource, ModeChoice]]
+    ) -> list[LoadedNetwork]:
+        """Return the new networks of versions that have been loaded separately. Those that cannot join stay merged."""
+        networks = []
+        for merged, source, choice in joining:
+            try:
+                networks.append(join(base, source, choice, self.device))
+            except Exception as error:
+                logger.warning("%s cannot share its base: %s", source.message.name, error)
+                if not is_out_of_memory(error):
+                    self._separate.discard(merged)  # it would fail again
         return networks
 
     def _joining(
@@ -91,10 +109,10 @@ class Sharing:
             assert network.message is not None
             try:
                 source = read_source(network.message)
+                choice, other_key = self._choose(source)
             except Exception as error:  # its files have been changed or removed: it stays as it is
                 logger.warning("%s cannot share its base: %s", network.name, error)
                 continue
-            choice, other_key = self._choose(source)
             if other_key == key:
                 yield network, source, choice
 

@@ -148,12 +148,13 @@ class TurnQueue(Generic[T]):
     def remove(self, item: T) -> None:
         """Remove an item if it is in the queue."""
         owner = self._owner(item)
-        queue = self._queues.get(owner, {})
-        if item in queue:
-            del queue[item]
-            self._length -= 1
+        queue = self._queues.get(owner)
+        if queue is None or item not in queue:
+            return
+        del queue[item]
+        self._length -= 1
         if not queue:
-            self._queues.pop(owner, None)
+            del self._queues[owner]
 
     def clear(self) -> None:
         """Remove all items."""

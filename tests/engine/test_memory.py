@@ -51,6 +51,22 @@ def test_idle_versions_do_not_count_as_in_use() -> None:
         memory.reserve(load("new", 20 * MIB), lambda digest: digest == "idle")
 
 
+def test_a_version_that_shares_a_base_needs_only_its_own_memory_and_keeps_the_others() -> None:
+    memory, base = Memory(30), ("base", 20)
+    for name in "ab":
+        memory.reserve(load(name, 20 if name == "a" else 1), lambda _: True)
+        memory.loaded(name, 1, base)
+    assert memory.reserve(load("other", 8), lambda _: True) == [] and memory.bytes == 30
+    assert memory.reserve(load("c", 20), lambda _: True, 2, base) == ["other"]
+    memory.release("other")
+    assert memory.bytes == 24 and memory.base_of("c") == base
+    with pytest.raises(Unavailable, match="it needs 1 MiB"):
+        memory.reserve(load("d", 20), lambda _: True, 7, base)
+    for name in "ab":
+        memory.release(name)
+    assert memory.bytes == 22  # the base that the version being loaded will use
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 40), st.booleans(), st.booleans()), max_size=40))
 def test_the_limit_always_holds(loads: list[tuple[int, int, bool, bool]]) -> None:
     memory, present = Memory(100), set[str]()

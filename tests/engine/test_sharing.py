@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from app.checkpoint import directory as checkpoint
 from app.checkpoint.adapter import ADAPTER, PREFIX
-from app.engine import sharing
+from app.checkpoint.directory import WEIGHTS
+from app.engine import loading, sharing, version
 from app.engine.host import EngineHost
 from app.engine.limits import StepLimits
 from app.engine.loader import LoadedNetwork
@@ -218,7 +220,7 @@ def test_the_padding_of_a_batch_of_several_versions_is_limited(tmp_path: Path) -
     engine = Engine(*messages, limits=StepLimits(256, 4, 16))
     part = engine.host.versions[messages[0].digest].parts[wire.Score]
     for message in messages:
-        texts = [*([[1]] * 60), [1] * b.CONTEXT, [1] * 20]
+        texts = [*([[1]] * 20), [1] * b.CONTEXT, [1] * 20]
         engine.host.receive(b.PEER, wire.Score(message.name, message.digest, "p", texts))
     assert isinstance(part, SharedScorer)
     sizes = []
@@ -297,6 +299,20 @@ def test_cached_prefixes_belong_to_one_version(tmp_path: Path) -> None:
         assert engine.host.versions[message.digest].status().prefix_bytes > 0
 
 
+def test_cached_prefixes_are_kept_when_a_replaced_network_is_unloaded(tmp_path: Path) -> None:
+    _, one, two, _ = family(tmp_path, task="generation")
+    engine, prompt = Engine(one), list(range(30))
+    engine.host.receive(b.PEER, generate(one, "old", [1], max_tokens=40, ignore_eos=True))
+    engine.host.step()
+    engine.load(two)
+    engine.host.receive(b.PEER, generate(one, "new", prompt, max_tokens=2))
+    engine.run()
+    assert not engine.host.loading._replaced
+    assert engine.answer(generate(one, "next", prompt)).cached_tokens > 0
+    engine.unload(one)
+    assert engine.host.prefixes is not None and one.digest not in engine.host.prefixes.bytes
+
+
 def test_open_requests_finish_with_the_network_with_which_they_began(tmp_path: Path) -> None:
     _, one, two, _ = family(tmp_path, task="generation")
     expected = Engine(one).tokens(generate(one, "x", [1, 2, 3], max_tokens=20, ignore_eos=True))
@@ -348,7 +364,36 @@ def test_eight_adapters_need_the_memory_of_about_one_base(tmp_path: Path, task: 
     for message in adapters:
         engine.unload(message)
     gc.collect()
-    assert engine.host.memory.bytes == 0 and not _sharing(engine)._bases and not _sharing(engine)._separate
+    sharing = _sharing(engine)
+    assert engine.host.memory.bytes == 0 and not (sharing._bases or sharing._separate or sharing._sharing)
+
+
+def sized(message: wire.Load) -> wire.Load:
+    """A message that contains the size of the weights file, as those of the API do."""
+    return msgspec.structs.replace(message, bytes=(Path(message.directory) / WEIGHTS).stat().st_size)
+
+
+def test_a_further_adapter_does_not_evict_its_base(tmp_path: Path) -> None:
+    _, one, two, three = map(sized, family(tmp_path, rank=1, width=64, vocab_size=300))
+    engine = Engine(one, two)
+    engine.host.memory.limit = engine.host.memory.bytes + one.bytes // 2
+    engine.load(three)
+    assert shares(engine, one, two, three) and "unloads" not in engine.host.counters
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_version_that_cannot_share_its_base_as_expected_needs_its_whole_size(tmp_path: Path, required: bool) -> None:
+    _, one, two, three = map(sized, family(tmp_path, rank=1, width=64, vocab_size=300))
+    large = sized(enlarged(three))
+    engine = Engine(one, two)
+    engine.host.memory.limit = engine.host.memory.bytes + one.bytes // 2
+    engine.host.memory.required = frozenset([one.digest] if required else [])
+    engine.host.receive(b.PEER, large)
+    engine.host.collect_loads()
+    (reply,) = engine.replies.all[large.digest]
+    assert isinstance(reply, wire.LoadFailed if required else wire.Loaded)
+    assert set(engine.host.versions) == {one.digest, two.digest} if required else {large.digest}
+    assert engine.host.memory.bytes <= engine.host.memory.limit
 
 
 def _sharing(engine: Engine) -> Sharing:
@@ -396,20 +441,73 @@ def test_versions_share_a_base_only_in_the_same_mode(tmp_path: Path, monkeypatch
     assert float((torch.tensor(actual) - torch.tensor(expected)).abs().mean()) < 0.05
 
 
-def test_an_adapter_with_numbers_that_are_too_large_is_loaded_separately(tmp_path: Path) -> None:
-    """Merged, its weights are finite. Kept apart, alpha / r * B would be infinite, and spoil the rows of others."""
-    _, one, two, _ = family(tmp_path)
-    matrices = load_file(Path(two.directory) / ADAPTER)
+def enlarged(message: wire.Load) -> wire.Load:
+    """Change an adapter so that its merged weights are finite, but alpha / r * B is infinite.
+
+    Kept apart, it would spoil the rows of others.
+    """
+    directory = Path(message.directory)
+    matrices = load_file(directory / ADAPTER)
     for name in matrices:
         matrices[name] *= 1e38 / 2 if name.endswith(UP) else 1e-38 if name.endswith(DOWN) else 1.0
-    save_file(matrices, Path(two.directory) / ADAPTER)
-    raw = json.loads((Path(two.directory) / "config.json").read_text())
+    save_file(matrices, directory / ADAPTER)
+    raw = json.loads((directory / "config.json").read_text())
     raw["adapter"]["alpha"] = 1000.0
-    (Path(two.directory) / "config.json").write_text(json.dumps(raw))
-    engine = Engine(one, large := load_message(Path(two.directory)))
+    (directory / "config.json").write_text(json.dumps(raw))
+    return load_message(directory)
+
+
+def test_an_adapter_with_numbers_that_are_too_large_is_loaded_separately(tmp_path: Path) -> None:
+    _, one, two, _ = family(tmp_path)
+    engine = Engine(one, large := enlarged(two))
     assert engine.network(one).shared is None and engine.network(large).shared is None
     answer = engine.answer(wire.Score("x", large.digest, "p", rows(1, 2)))
     assert isinstance(answer, wire.Scored)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2, 3])
+def test_an_adapter_that_cannot_share_its_base_does_not_keep_others_from_it(tmp_path: Path, position: int) -> None:
+    base, one, two, three = family(tmp_path)
+    others = [base, one, three]
+    engine = Engine(*others[:position], large := enlarged(two), *others[position:])
+    assert shares(engine, *others) and engine.network(large).shared is None
+
+
+@pytest.mark.parametrize("step", ["join", "_choose"])
+def test_an_error_of_one_version_does_not_affect_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    _, one, two, three = family(tmp_path)
+    place: Any = sharing if step == "join" else Sharing
+    call = getattr(place, step)
+
+    def fail(*args: Any) -> Any:
+        if args[1].message.digest == one.digest:
+            raise FileNotFoundError(args[1].directory)
+        return call(*args)
+
+    engine = Engine(one)
+    monkeypatch.setattr(place, step, fail)
+    engine.load(two, three)
+    assert engine.network(one).shared is None and shares(engine, two, three)
+
+
+def test_a_base_is_shared_after_an_attempt_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, one, two, _ = family(tmp_path)
+    engine = Engine(one)
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(version, "_parts", full)
+        patch.setattr(loading.logger, "exception", lambda *_: None)  # a log record would keep the networks alive
+        engine.host.receive(b.PEER, two)
+        engine.host.collect_loads()
+    (failed,) = engine.replies.all.pop(two.digest)
+    assert isinstance(failed, wire.LoadFailed) and engine.network(one).shared is None
+    engine.load(two)
+    assert shares(engine, one, two)
 
 
 def test_after_an_error_versions_are_loaded_separately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,14 @@ def test_an_adapter_with_huge_numbers_does_not_affect_other_rows(few: bool, monk
     assert_near(scores_BC[1], other(ids_BT[1:], lengths_B[1:])[0])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_the_largest_value_is_not_finite_if_one_value_is_not(value: float) -> None:
+    one, other = torch.ones(1, 1), torch.full((1, 1), value)
+    for pair in ((one, other), (other, one)):
+        assert not AdapterMatrices({"a": pair}).largest < float("inf")
+    assert AdapterMatrices({}).largest == 0
+
+
 def test_without_assigned_rows_the_base_is_computed() -> None:
     versions = CLASSIFIERS["transformer"]
     inputs = torch.randint(23, (2, 5)), torch.tensor([5, 3])
