@@ -100,10 +100,10 @@ def test_messages_are_read_as_their_text(api: Api, shelf: Shelf, engine: FakeEng
 @pytest.mark.parametrize(
     ("change", "status", "param", "message"),
     [
-        ({"questions": []}, 400, "questions", "length"),
-        ({"questions": [TONE] * 401}, 400, "questions", "length"),
+        ({"questions": []}, 400, "questions", "must have at least 1 item"),
+        ({"questions": [TONE] * 401}, 400, "questions", "must have at most 400 items"),
         ({"questions": [{"type": "essay", "instructions": "?"}]}, 400, "questions[0].type", "essay"),
-        ({"questions": [TONE | {"choices": [{"value": "positive"}]}]}, 400, "questions[0].choices", "length"),
+        ({"questions": [TONE | {"choices": [{"value": "positive"}]}]}, 400, "questions[0].choices", "at least 2 items"),
         ({"questions": [TONE | {"choices": [{"value": "positve"}, {"value": "neutral"}]}]}, 400,
          "questions[0].choices", "did you mean 'positive'"),
         ({"questions": [{"type": "predicate", "instructions": "?"}]}, 400, "questions[0]", "does not specify a label"),

@@ -80,11 +80,11 @@ def test_an_uncertain_version_answers_with_an_error_if_it_is_asked_to(api: Api, 
 @pytest.mark.parametrize(
     ("change", "status", "loc", "message"),
     [
-        ({"questions": {}}, 422, ["body", "questions"], "length"),
+        ({"questions": {}}, 422, ["body", "questions"], "must have at least 1 field"),
         ({"questions": {"q": {"type": "box"}}}, 422, ["body", "questions", "type"], "box"),
         ({"questions": {"q": {"type": "choice", "criteria": {"postive": None}}}}, 422,
          ["body", "questions", "q", "criteria"], "did you mean 'positive'"),
-        ({"state": None}, 422, ["body", "state"], "expected"),
+        ({"state": None}, 422, ["body", "state"], "must be a string, an object or a list, not null"),
         ({"assets": {"a": {"type": "image"}}}, 422, ["body", "assets"], "not supported"),
         ({"model": "nobody"}, 404, ["body", "model"], "nobody"),
         ({"state": "x" * 200}, 422, ["body", "state"], "truncate_prompt_tokens"),

@@ -53,7 +53,7 @@ def test_parts_are_one_text(api: Api, shelf: Shelf) -> None:
         ({"input": [{"type": "image_url", "image_url": {"url": "data:,"}}]}, "input[0].type", "send only parts"),
         ({"input": [{"type": "text"}]}, "input[0].text", "is missing"),
         ({"input": ["a", {"type": "text", "text": "b"}]}, "input", "mixes texts"),
-        ({"input": []}, "input", "length"),
+        ({"input": []}, "input", "input must have at least 1 item"),
         ({"input": "x" * 200}, "input", "truncate_prompt_tokens"),
     ],
 )

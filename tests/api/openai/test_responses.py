@@ -149,8 +149,8 @@ def test_an_answer_without_a_limit_may_fill_the_context(http: httpx.Client, shel
 
 
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [
-    ({"input": []}, "input", "length"),
-    ({"input": [{"role": "user", "content": ""}] * 2049}, "input", "length <= 2048"),
+    ({"input": []}, "input", "input must have at least 1 item"),
+    ({"input": [{"role": "user", "content": ""}] * 2049}, "input", "must have at most 2,048 items"),
     ({"input": [{"content": "a"}]}, "input[0].role", "is missing"),
     ({"input": [{"role": "tool", "content": "a"}]}, "input[0].role", "must be system, developer, user or"),
     ({"input": [{"role": "user"}]}, "input[0].content", "is missing"),
