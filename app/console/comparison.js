@@ -29,7 +29,7 @@ export function comparedVersions(evaluation) {
   const trained = trainedOn(evaluation);
   const few = tooFew(metrics.rows) || typeof comparison.model !== "number" || typeof comparison.against !== "number";
   if (trained.length) {
-    const caution = `${trained.join(" and ")} ${trained.length > 1 ? "were" : "was"} trained on these rows, so their result does not show which version is better on new data.`;
+    const caution = `${trained.join(" and ")} ${trained.length > 1 ? "were" : "was"} trained on these rows, so the result does not show which version is better on new data.`;
     const values = [[version, comparison.model], [against, comparison.against]].map(([name, value]) => `${figure(comparison.metric, value)} (${name})`).join(" and ");
     return few ? caution : `${caution} ${title(phrase(named(comparison.metric, task)))}: ${values}.`;
   }

@@ -152,10 +152,18 @@ class Tokenizer:
         return self._without_specials(whole.ids, whole.special_tokens_mask)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Decode ids to text, without special tokens. Invalid UTF-8 and unknown ids become U+FFFD."""
-        if self.token_bytes is None:
+        """Decode ids to text, without special tokens. Invalid UTF-8 and unknown ids become U+FFFD.
+
+        Raises InvalidRequest if the decoder of an imported tokenizer fails.
+        """
+        if self.token_bytes is not None:
+            return self.join(ids).decode("utf-8", "replace")
+        try:
             return str(self._native.decode(list(ids), skip_special_tokens=True))
-        return self.join(ids).decode("utf-8", "replace")
+        except BaseException as error:
+            if not faults.panicked(error):
+                raise
+            raise InvalidRequest("this version's tokenizer cannot decode the tokens", code="invalid_text") from None
 
     def join(self, ids: Iterable[int]) -> bytes:
         """Return the concatenated bytes of the tokens. Requires that `token_bytes` is not None."""

@@ -34,7 +34,7 @@ def test_versions_with_the_same_held_out_rows_are_tested_on_them(page: Page, roo
     start.click()
     room.finish_evaluation(REPORT | {"comparison": COMPARISON, "warnings": [TRAINED_ON]})
     expect(result).to_contain_text(
-        "mood:1 was trained on these rows, so their result does not show which version is better on new data. "
+        "mood:1 was trained on these rows, so the result does not show which version is better on new data. "
         "Accuracy: 99.0\u202f% (mood:1) and 97.0\u202f% (mood:2)."
     )
     expect(result).not_to_contain_text("unlikely to be due to chance")

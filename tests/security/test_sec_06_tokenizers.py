@@ -248,3 +248,15 @@ def test_a_key_cannot_hold_all_threads() -> None:
         return [answer]
 
     assert asyncio.run(requests()) == ["bob's answer"]
+
+
+def test_a_decoder_that_fails_is_reported(http: httpx.Client, tmp_path: Path) -> None:
+    """The decoder removes a million characters from each token, and the library panics if there are fewer."""
+    folder = checkpoint(tmp_path / "checkpoint")
+    words = {"type": "WordPiece", "unk_token": "a", "vocab": {"a": 0}, "max_input_chars_per_word": 9}
+    words["continuing_subword_prefix"] = ""
+    decoder = {"type": "Strip", "content": "a", "start": 10**6, "stop": 1}
+    (folder / "tokenizer.json").write_text(json.dumps(definition(model=words, decoder=decoder)))
+    assert upload(http, folder).is_success
+    reply = http.post("/detokenize", json={"model": "mood", "tokens": [0, 0]})
+    assert (reply.status_code, code(reply)) == (400, "invalid_text"), reply.text

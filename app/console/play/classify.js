@@ -9,6 +9,7 @@ import { History, isUsable, modelField, othersField, reference, versionOf } from
 
 const TASKS = ["classification", "multilabel", "regression"];
 const MOST_BARS = 8;
+const VERSION = /\b[a-z0-9][a-z0-9._-]*:\d+\b/g;  // such as mail:3
 
 export function classifyPane(context) {
   if (!isUsable(context, TASKS)) return empty("No classification models yet.", h("a", { class: "button", href: "#/train" }, "Train one"));
@@ -60,7 +61,7 @@ export function classifyPane(context) {
   shape();
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
     h("div", { class: "fields" }, modelBox, others.element, field("Prediction set", coverage, "Show a set of labels that contains the true label with this probability."), field("Abstain below", abstain, "No label is assigned below this probability."),
-      field("Maximum error rate, guaranteed, in %", risk, "Uncertain texts get no label. Without enough held-out rows for this guarantee, requests fail; a version's page also finds thresholds for measured rates.")),
+      field("Maximum error rate, guaranteed, in %", risk, "Uncertain texts get no label. Requests fail if too few rows were held out for the guarantee.")),
     textField, h("details", { class: "more" }, h("summary", {}, "Pairs of texts"), pairField), h("div", { class: "row" }, run),
     history.element((item) => { text.value = item.text; pair.value = item.pair || ""; }, (item) => item.text)), results,
   snippets({
@@ -100,12 +101,15 @@ function inputOf(text, pair, numeric) {
   return lines.map((line, i) => ({ text: line, text_pair: seconds[i] }));
 }
 
-// The errors of the versions that did not answer. An error concerns all texts; an error of several versions is shown once.
+// The errors of the versions that did not answer. An error concerns all texts. An error that differs between versions only in
+// their names is shown once.
 function refusals(list, several) {
-  const messages = [...new Set(list.map(({ reply }) => inUnitOfField(reply.error).message))];
-  return messages.map((message) => {
-    const same = list.filter(({ reply }) => reply.error.message === message);
-    return h("div", { class: "stack" }, several ? h("h3", {}, same.map(({ id }) => id).join(", ")) : null, failure(same[0].reply.error));
+  const common = ({ reply }) => inUnitOfField(reply.error).message.replace(VERSION, "each of these versions");
+  return [...new Set(list.map(common))].map((message) => {
+    const same = list.filter((each) => common(each) === message);
+    const [{ reply: { error } }] = same;
+    if (same.length > 1) error.message = message;
+    return h("div", { class: "stack" }, several ? h("h3", {}, same.map(({ id }) => id).join(", ")) : null, failure(error));
   });
 }
 

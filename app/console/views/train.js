@@ -2,7 +2,7 @@
 
 import { get, post } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
-import { bytes, number } from "../format.js";
+import { bytes, counted } from "../format.js";
 import { action, button, card, code, field, header, link, loading, select, toast } from "../parts.js";
 import { ARCHITECTURES, TASKS, roleTitle } from "../options.js";
 import { takeFile } from "../handover.js";
@@ -72,7 +72,7 @@ function use(context, file, shown = loading("Reading the first rows…")) {
   warn();
   replace(context.page,
     card("1. The file", h("div", { class: "row" }, h("strong", {}, file.filename),
-      h("span", { class: "muted small" }, [file.format, bytes(file.bytes), file.rows !== null && `${number(file.rows)} rows`].filter(Boolean).join(" · ")),
+      h("span", { class: "muted small" }, [file.format, bytes(file.bytes), file.rows !== null && counted(file.rows, "row")].filter(Boolean).join(" · ")),
       button("Another file", again, "small")), rows),
     h("div", { class: "stack", onchange: () => { warn(); compare(state, report); if (state.checked !== choices(state)) block(false); recheck(); } }, form.columns.element, modelCard(context, state, form.options.element)),
     h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "4. Check and start"), h("div", { class: "actions" },
