@@ -7,12 +7,13 @@ adapter, x -> alpha / r * x A' B'. This is the method of Punica (Chen et al., 20
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import groupby
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ from models.kernels.port import AddedProduct, KernelLayer, Kernels, Product
 # A separate product for the rows of one adapter takes about as long as this many multiplications in a larger product.
 CALL_COST = {("cpu", torch.float32): 2**18, ("cpu", torch.bfloat16): 2**21}
 GPU_CALL_COST = 2**26
-RECENT = 8  # the number of stacks that are kept
+RECENT = 8  # the maximum number of stacks that are kept
+COPIES = 2  # the maximum size of these stacks, relative to the size of the adapters in them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,10 +155,14 @@ def _call_cost(x: Tensor) -> int:
 
 
 class AdapterStacks:
-    """Assigns adapters to the rows of calls. Keeps the stacks of recent calls, because decode steps repeat them."""
+    """Assigns adapters to the rows of calls. Keeps the stacks of recent calls, because decode steps repeat them.
+
+    The kept stacks need at most COPIES times the memory of the adapters. Safe to use in several threads.
+    """
 
     def __init__(self) -> None:
-        self._stack = lru_cache(RECENT)(AdapterStack)
+        self._stacks: OrderedDict[tuple[AdapterMatrices, ...], AdapterStack] = OrderedDict()  # last used last
+        self._lock = Lock()
 
     def rows(self, adapters: Sequence[AdapterMatrices | None], steps: Sequence[int]) -> RowAdapters | None:
         """Return the assignment for rows with these adapters (None: the base) and numbers of steps, for `using`."""
@@ -164,11 +170,26 @@ class AdapterStacks:
         if not distinct:
             return None
         places: dict[AdapterMatrices | None, int] = {adapter: i for i, adapter in enumerate(distinct)}
-        return RowAdapters(self._stack(distinct), [places.get(adapter, -1) for adapter in adapters], steps)
+        return RowAdapters(self._stack_of(distinct), [places.get(adapter, -1) for adapter in adapters], steps)
 
     def clear(self) -> None:
         """Drop the stacks, which refer to adapters that may have been unloaded."""
-        self._stack.cache_clear()
+        with self._lock:
+            self._stacks.clear()
+
+    def _stack_of(self, adapters: tuple[AdapterMatrices, ...]) -> AdapterStack:
+        with self._lock:
+            if adapters not in self._stacks:
+                self._stacks[adapters] = AdapterStack(adapters)
+                while len(self._stacks) > RECENT or self._excessive():
+                    self._stacks.popitem(last=False)
+            self._stacks.move_to_end(adapters)
+            return self._stacks[adapters]
+
+    def _excessive(self) -> bool:
+        """Whether the kept stacks need too much memory. A stack is counted before its matrices are concatenated."""
+        total = sum(adapter.nbytes for adapters in self._stacks for adapter in adapters)
+        return total > COPIES * sum(adapter.nbytes for adapter in {a for adapters in self._stacks for a in adapters})
 
 
 _rows: ContextVar[RowAdapters | None] = ContextVar("rows", default=None)  # each thread has its own value

@@ -146,7 +146,7 @@ class EngineHost:
 
     def statuses(self) -> list[wire.VersionStatus]:
         """The status of each loaded version. Safe to call from another thread."""
-        return [version.status() for version in list(self.versions.values())]
+        return self.loading.statuses()
 
     # --- steps --------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from msgspec.structs import replace
 
 from app.checkpoint.adapter import ADAPTER
 from app.checkpoint.directory import WEIGHTS
@@ -126,6 +127,17 @@ class Loading:
             logger.exception("the network of %s cannot be replaced", network.name)
         else:
             self._replaced.append(earlier)
+            self.memory.keep(_key(earlier), earlier.loaded.name, earlier.loaded.nbytes)
+
+    def statuses(self) -> list[wire.VersionStatus]:
+        """The status of each loaded version, including its replaced network. Safe to call from another thread."""
+        statuses = {digest: version.status() for digest, version in list(self.versions.items())}
+        for earlier in list(self._replaced):
+            status, digest = earlier.status(), earlier.loaded.digest
+            if new := statuses.get(digest):
+                totals = {name: getattr(new, name) + getattr(status, name) for name in ("bytes", "running", "waiting")}
+                statuses[digest] = replace(new, **totals)
+        return list(statuses.values())
 
     def unload(self, digest: str) -> None:
         """Unload a version as soon as it is idle or, if it is still loading, as soon as it has been loaded."""
@@ -138,6 +150,7 @@ class Loading:
             self._replaced = [version for version in self._replaced if version not in done]
             for version in done:
                 self._retire(version)
+                self.memory.release(_key(version))
             del version, done  # drop the last references
             _release_memory()
         if not self._leaving:
@@ -159,6 +172,10 @@ class Loading:
         logger.info("unloaded %s", version.loaded.name)
         del version  # drop the last reference, so that the garbage collection below frees the weights
         _release_memory()
+
+
+def _key(replaced: LoadedVersion) -> str:
+    return f"{replaced.loaded.digest} replaced {id(replaced)}"
 
 
 def _base(network: LoadedNetwork) -> Base:

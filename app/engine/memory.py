@@ -92,6 +92,10 @@ class Memory:
         """The weights that a version shares with others, or is expected to share."""
         return self._entries[digest].base
 
+    def keep(self, key: str, name: str, nbytes: int) -> None:
+        """Count other memory, which is in use until `release` is called with this key."""
+        self._entries[key] = _Entry(name, nbytes, True, next(self._uses))
+
     def used(self, digest: str) -> None:
         """Record a use of a version."""
         self._entries[digest].last_use = next(self._uses)

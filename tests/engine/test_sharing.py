@@ -324,7 +324,13 @@ def test_open_requests_finish_with_the_network_with_which_they_began(tmp_path: P
     engine.host.receive(b.PEER, generate(one, "new", [1, 2, 3], max_tokens=20, ignore_eos=True))
     assert engine.host.versions[one.digest] is not merged and merged.busy
     assert engine.host.loading._replaced == [merged]
+    status, shared = engine.host.statuses()[0], engine.network(one).shared
+    assert (status.digest, status.running, status.waiting) == (one.digest, 1, 1)
+    assert shared is not None
+    own = sum(engine.network(message).nbytes for message in (one, two))
+    assert engine.host.memory.bytes == merged.loaded.nbytes + shared.nbytes + own
     engine.run()
+    assert engine.host.memory.bytes == shared.nbytes + own and engine.host.statuses()[0].running == 0
     assert engine.replies.tokens("old") == engine.replies.tokens("new") == expected
     assert not engine.host.loading._replaced
     assert engine.host.versions[one.digest].status().work.requests == 2  # the counters continue

@@ -17,7 +17,15 @@ from models.config import ModelConfig
 from models.interface import Context
 from models.kernels import onednn
 from models.kernels.choice import bind
-from models.mixed_adapters import AdapterMatrices, AdapterStacks, SharedLinear, share_linears, using
+from models.mixed_adapters import (
+    COPIES,
+    RECENT,
+    AdapterMatrices,
+    AdapterStacks,
+    SharedLinear,
+    share_linears,
+    using,
+)
 from tests.models.configurations import LOCAL, SMALL, VARIANTS
 
 CPU = torch.device("cpu")
@@ -176,3 +184,18 @@ def test_the_matrices_are_scaled_once_and_counted() -> None:
     down, up = adapter.pairs["m"]
     assert down.dtype == torch.bfloat16 and torch.equal(up.float(), torch.full((4, 2), SCALE))
     assert adapter.nbytes == 2 * (6 + 8)
+
+
+def test_the_memory_of_stacks_is_limited() -> None:
+    adapters = [AdapterMatrices({"a": (torch.ones(2, 8), torch.ones(8, 2))}) for _ in range(6)]
+    stacks = AdapterStacks()
+    everything = stacks.rows(adapters, [1] * 6)
+    for one in range(6):
+        stacks.rows(adapters[:one] + adapters[one + 1 :], [1] * 5)
+        assert sum(len(kept) for kept in stacks._stacks) <= COPIES * 6
+        again = stacks.rows(adapters, [1] * 6)  # those that are used most recently are kept
+        assert everything is not None and again is not None and again.stack is everything.stack
+    for _ in range(10):
+        single = AdapterMatrices({"a": (torch.ones(2, 8), torch.ones(8, 2))})
+        stacks.rows([single], [1])
+    assert len(stacks._stacks) == RECENT
