@@ -103,7 +103,7 @@ const request: components["schemas"]["JobRequest"] = {
   method: { type: "supervised", supervised: { hyperparameters: { n_epochs: "auto" } } },
 };
 const job = got(await client.POST("/v1/fine_tuning/jobs", { body: request }));
-if (job.object !== "fine_tuning.job") throw new Error("only a dry run returns an estimate");
+if (!("id" in job)) throw new Error("only a dry run returns an estimate or a stream");
 const events = got(
   await client.GET("/v1/fine_tuning/jobs/{job_id}/events", { params: { path: { job_id: job.id } } }),
 );
