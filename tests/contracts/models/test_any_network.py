@@ -37,6 +37,8 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         values["pooling_width"] = draw(st.sampled_from((0, 3))) if values["pooling"] == "attention" else 0
         values["head_widths"] = tuple(draw(st.lists(st.integers(1, 5), max_size=3)))
         values["head_norm"] = values["head_widths"] != () and draw(st.booleans())
+    if values["task"] == "generation" or values["pooling"] != "attention":
+        values["pooling_input_activation"] = "none"
     if values["pooling"] == "first" and not recurrent and values["architecture"] != "transformer":
         values["pooling"] = "mean"
     if recurrent and not (values["task"] == "generation" and values["tie_embeddings"]):
