@@ -7,6 +7,7 @@ from collections import Counter
 from app.training.data.cells import LABEL_FORMS
 from app.training.data.label_column import LabelColumn, listing, shown
 from app.training.data.label_compounds import warn_of_compounds
+from app.training.data.label_conjunctions import warn_of_conjunctions, without_conjunctions
 from app.training.data.label_forms import looks_like_list, split_labels, to_label_list
 from app.wording import quantity
 
@@ -23,6 +24,7 @@ def settle_lists(column: LabelColumn) -> None:
         _infer_task(column)
     if column.task == "multilabel":
         _split_joined(column)
+        warn_of_conjunctions(column)
     else:
         _warn_of_lists(column)
     warn_of_compounds(column)
@@ -64,6 +66,8 @@ def _split_joined(column: LabelColumn) -> None:
         parts = {index: split_labels(column.cells[index][0], delimiter) for index in _joined(column, delimiter)}
         whole = [index for index, labels in parts.items() if labels == [column.cells[index][0]]]
         parts = {index: labels for index, labels in parts.items() if index not in whole}
+        if delimiter == ",":
+            parts = without_conjunctions(parts, {label for cell in column.cells for label in cell})
         if parts and not _is_separator(column, delimiter, parts):
             whole, parts = sorted([*whole, *parts]), {}
         if whole:

@@ -15,7 +15,10 @@ _MOST = 20  # more comments in succession are reported as rows that cannot be us
 _SHOWN = 3  # the number of comments that the remark quotes
 _LONGEST = 300  # characters; a longer line is a text, not a comment or footer
 _UNIT = r"(?:rows?|records?|lines?|entries|items|results|examples|samples|documents|zeilen|datensätze|lignes|filas)"
-_SUM = r"(?:totals?|sum|summe|gesamt|insgesamt|count|average|avg|mean)"
+_SUM = (
+    r"(?:totals?|sum|(?:gesamt|zwischen|end)?summe|gesamt|insgesamt|count|average|avg|mean|median|durchschnitt"
+    r"|mittelwert|anzahl|total\s+g[eé]n[eé]ral|sous-total|somme|moyenne|suma|promedio|totale|somma|[Σ∑])"
+)
 # The time to match must stay linear in the length of the text, so adjacent parts must not match the same characters.
 _FOOTER = re.compile(
     rf"""
