@@ -7,10 +7,12 @@ import json
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,27 @@ class Programs:
             return pid if alive(pid) else 0
 
         return int(until(running))
+
+    def freeze(self, worker: subprocess.Popen[bytes]) -> None:
+        """Stop a worker at a moment when it does not hold SQLite's lock, which would block all other writers."""
+        while True:
+            worker.send_signal(signal.SIGSTOP)
+            os.waitpid(worker.pid, os.WUNTRACED)
+            if not self._locked():
+                return
+            worker.send_signal(signal.SIGCONT)
+
+    def _locked(self) -> bool:
+        url = self.resources.database.url
+        if url.get_backend_name() != "sqlite":
+            return False
+        with closing(sqlite3.connect(str(url.database), timeout=1, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            connection.execute("ROLLBACK")
+            return False
 
     def stop(self) -> None:
         for process in self.running:
@@ -136,7 +159,7 @@ def test_the_trainer_of_a_frozen_worker_stops_and_its_late_writes_change_nothing
     at_step(queue, job, 10)
     old = programs.trainer(job)
     attempt = queue.get(job).attempt
-    frozen.send_signal(signal.SIGSTOP)
+    programs.freeze(frozen)
     programs.worker("second", lease=20.0)
     until(lambda: not alive(old))
     until(lambda: queue.get(job).attempt > attempt)

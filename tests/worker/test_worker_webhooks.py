@@ -34,8 +34,9 @@ def test_exactly_the_promised_events_arrive(queue: Queue, resources: Resources) 
         trials = [TRIAL | {"model": model} for model in ("gru", "lstm")]
         automatic = queue.create(model="auto", plan={"steps": 2, "trials": trials})
         until(lambda: queue.get(automatic).status == "succeeded")
-        waiting, running = queue.create(plan=LONG, priority=-1), queue.create(plan=LONG)
+        running = queue.create(plan=LONG)
         until(reached(queue, running))
+        waiting = queue.create(plan=LONG)
         queue.jobs.cancel(waiting.id, OWNER)
         # The worker is busy with the job that is running.
         until(lambda: [row.status for row in deliveries(queue.database)] == ["delivered"] * 5)
