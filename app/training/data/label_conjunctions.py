@@ -33,6 +33,6 @@ def warn_of_conjunctions(column: LabelColumn) -> None:
     found = {index: label for index, cell in lists for label in cell if _CONJUNCTION.match(label)}
     if found:
         label = next(iter(found.values()))
-        message = f"labels such as {shown(label)} begin with a conjunction, which is read as a part of the label; if it "
-        message += "only joins the labels of a list, remove it"
+        message = f"labels such as {shown(label)} begin with a conjunction, which is read as a part of the label; if "
+        message += "it only joins the labels of a list, remove it"
         column.remark("label_conjunctions", message, found, "warn")

@@ -14,6 +14,7 @@ from pathlib import Path
 from app.errors import CheckpointInvalid, InvalidRequest
 from app.training.base import BaseCheckpoint
 from app.training.data.detection import detect
+from app.training.data.feature_names import other_features
 from app.training.data.files import Source
 from app.training.data.inputs import NUMERIC, TextFiles, open_files
 from app.training.data.layouts import Layout
@@ -62,6 +63,8 @@ def _prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: P
         return _with_report(dataset, text_report(files))
     base_labels = () if base is None else base.labels
     scan = scan_files(files, spec.validation_split, staging, spec.training.skip_bad_rows or 0.0, base_labels)
+    if base and (warning := other_features(base.training, "the version to fine-tune", files.training)):
+        files.training.source.remark("other_features", warning, level="warn")
     dataset = _encoder(files.training)(files, scan, spec, base, staging)
     return _with_report(dataset, table_report(files, scan, spec.validation_split))
 

@@ -25,6 +25,7 @@ from app.settings import cores
 from app.training import base
 from app.training.base import BaseCheckpoint
 from app.training.data.faults import BadRows
+from app.training.data.feature_names import other_features
 from app.training.data.report import warnings_of
 from app.training.evaluation.held_out import HeldOut, read
 from app.training.evaluation.overlap import overlap
@@ -112,6 +113,7 @@ class EvaluationSession:
         held_out = self._read(own, staging / "base")
         self._announce(held_out, own)
         self._warn_of_labels("unknown_labels", own, spec.model, held_out)
+        self._warn_of_features("other_features", own, spec.model, held_out)
         self._warn_of_overlap("trained_on", own, spec.model, held_out)
         self.events.emit(Phase("evaluating"))
         measured = self._measure(own, held_out, spec.model)
@@ -126,6 +128,7 @@ class EvaluationSession:
         other = base.read(self.run / "against")
         held_out = self._read(other, staging)
         self._warn_of_labels("unknown_labels_against", other, self.spec.against, held_out)
+        self._warn_of_features("other_features_against", other, self.spec.against, held_out)
         self._warn_of_overlap("trained_on_against", other, self.spec.against, held_out)
         return self._measure(other, held_out, self.spec.against)
 
@@ -160,6 +163,10 @@ class EvaluationSession:
     def _warn_of_overlap(self, kind: str, version: BaseCheckpoint, reference: str, held_out: HeldOut) -> None:
         if warning := overlap(version, reference, held_out, self.spec.file):
             self._warn(kind, warning)
+
+    def _warn_of_features(self, kind: str, version: BaseCheckpoint, reference: str, held_out: HeldOut) -> None:
+        if held_out.files and (warning := other_features(version.training, reference, held_out.files.training)):
+            self._warn(kind, f"{self.spec.file.filename} {warning}")
 
     def _warn_of_labels(self, kind: str, version: BaseCheckpoint, reference: str, held_out: HeldOut) -> None:
         if warning := warning_of(reference, held_out, version.labels):
