@@ -38,6 +38,8 @@ class Client:
     def __init__(self, url: str, key: str = "", transport: httpx.BaseTransport | None = None) -> None:
         if not (key.isascii() and key.isprintable()):
             raise ServiceError("OSTINATO_API_KEY contains characters that are not valid in a key; copy the key again")
+        if key != key.strip():  # httpx would refuse the header with an error that contains the key
+            raise ServiceError("OSTINATO_API_KEY begins or ends with a space; copy the key again")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self.url = base_url(url)
         trusting = not is_loopback(self.url)  # no proxy for loopback addresses, which a proxy could not reach

@@ -33,6 +33,13 @@ def test_a_service_without_encryption_is_reached_with_http() -> None:
         assert caught.value.message == f"{client.url} answers without encryption; use {service.url} (OSTINATO_URL)"
 
 
+@pytest.mark.parametrize("key", ["secret-of-ann ", " secret-of-ann", "secret-of-ann\n", "secr\u00e9t-of-ann"])
+def test_a_key_that_no_header_can_contain_is_not_shown(key: str) -> None:
+    with pytest.raises(ServiceError, match="copy the key again") as caught:
+        Client("http://127.0.0.1:8000", key)
+    assert "of-ann" not in caught.value.message
+
+
 @pytest.mark.parametrize("url", ["", "http://", "ftp://host", "http://host:port", "http://sch\udcf6n"])
 def test_what_is_not_a_url_is_refused(url: str) -> None:
     with pytest.raises(ServiceError, match="OSTINATO_URL is not a valid URL"):

@@ -217,7 +217,8 @@ def cancel(
         except OstinatoError as error:
             if len(job_ids) == 1:
                 raise
-            warn(f"{job_id}: {in_own_words(error.message)}")
+            message = in_own_words(error.message)
+            warn(message if message.startswith(job_id) else f"{job_id}: {message}")
             failures += 1
     if failures:
         raise typer.Exit(1)

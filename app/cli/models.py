@@ -50,7 +50,8 @@ def list_models(
         return
     rows = []
     for model in listed:
-        latest = model["latest"] or {}  # the value is None while no version is ready
+        if not (latest := model["latest"]):  # all versions are deleted; the service keeps the name for its owner
+            continue
         rows.append((
             model["name"], latest.get("version"), latest.get("task"), latest.get("architecture"), aliases_of(model),
             quality[model["name"]],

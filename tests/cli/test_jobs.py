@@ -138,9 +138,11 @@ def test_several_jobs_are_cancelled(service: Service, ostinato: Run) -> None:
         service.routes[f"POST /v1/{path}/cancel"] = (200, reply)
     missing = {"error": {"message": "there is no job 'ftjob-9'", "code": "job_not_found"}}
     service.routes["POST /v1/fine_tuning/jobs/ftjob-9/cancel"] = (404, missing)
-    done = ostinato("jobs", "cancel", "ftjob-1", "ftjob-9", "evaljob-1")
+    ended = {"error": {"message": "ftjob-2 is already cancelled", "code": "invalid_job_state"}}
+    service.routes["POST /v1/fine_tuning/jobs/ftjob-2/cancel"] = (400, ended)
+    done = ostinato("jobs", "cancel", "ftjob-1", "ftjob-9", "ftjob-2", "evaljob-1")
     assert done.out == "ftjob-1 is cancelled\nevaljob-1 is cancelled\n"
-    assert (done.status, done.err) == (1, "ftjob-9: there is no job 'ftjob-9'\n")
+    assert (done.status, done.err) == (1, "ftjob-9: there is no job 'ftjob-9'\nftjob-2 is already cancelled\n")
 
 
 def test_waiting_for_a_service_that_is_away_is_told_once(

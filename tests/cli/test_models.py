@@ -39,6 +39,11 @@ def test_the_figures_are_those_of_the_version_that_answers(service: Service, ost
     assert shown.endswith("@champion:1  version 1: test accuracy 0.900; newest, 2: test accuracy 0.750")
 
 
+def test_models_whose_versions_are_deleted_are_not_listed(service: Service, ostinato: Run) -> None:
+    service.routes[f"GET {ROOT}"] = listed({"name": "old", "latest": None, "aliases": {}})
+    assert ostinato("models").out.startswith("no models yet")
+
+
 def test_an_empty_list_says_how_to_train(service: Service, ostinato: Run) -> None:
     service.routes[f"GET {ROOT}"] = listed()
     assert ostinato("models").out == "no models yet; train one with: ostinato train FILE\n"

@@ -21,6 +21,7 @@ NEUTRAL = re.compile(r"Expected `\w+` (of length )?<= 0(\.0)?")  # the only acce
 STEP = re.compile(r"\[[^\]]*\]|[^.\[\]]+")  # one step of a path such as `a.b[0]`: a field's name, or `[0]`
 OF_OTHER_ROUTES = (  # (a field that other routes have, a field that this route has instead, the end of the error)
     ("prompt", "messages", "; send `messages`, or send the prompt to POST /v1/completions"),
+    ("input", "messages", "; send `messages`, or send the input to POST /v1/responses"),
     ("messages", "prompt", "; send `prompt`, or send the messages to POST /v1/chat/completions"),
 )
 LISTED = 20  # the maximum number of fields that the error for an unknown field lists

@@ -221,6 +221,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"stream_options": {"include_usage": True}}, "stream_options", "requires stream"),
     ({"max_completion_tokens": 7}, "max_tokens", "send only one of them"),
     ({"min_tokens": 9}, "min_tokens", "must not be greater"),
+    ({"input": "hi"}, "input", "unknown field 'input'; send `messages`, or send the input to POST /v1/responses"),
     ({"prompt": "hi"}, "prompt", "unknown field 'prompt'; send `messages`, or send the prompt to POST /v1/completions"),
     ({"temprature": 1}, "temprature", "did you mean 'temperature'?"),
     ({"model": "mood"}, "model", "is for classification"),
