@@ -17,22 +17,22 @@ def without_conjunctions(parts: dict[int, list[str]], labels: Collection[str]) -
     In a cell with two labels, the conjunction is removed only if the rest is a label of another cell, because it may
     belong to the label, as in 'x axis, y axis'. `labels` contains the labels of the cells that were not split.
     """
-    known = {*labels, *(label for split in parts.values() for label in split)}
-    return {index: _without_conjunction(split, known) for index, split in parts.items()}
+    all_labels = {*labels, *(label for split in parts.values() for label in split)}
+    return {index: _without_conjunction(split, all_labels) for index, split in parts.items()}
 
 
-def _without_conjunction(split: list[str], known: Collection[str]) -> list[str]:
+def _without_conjunction(split: list[str], all_labels: Collection[str]) -> list[str]:
     rest = _CONJUNCTION.sub("", split[-1], count=1) if _CONJUNCTION.match(split[-1]) else split[-1]
-    is_removed = len(split) >= _CERTAIN or (len(split) > 1 and rest in known)
+    is_removed = len(split) >= _CERTAIN or (len(split) > 1 and rest in all_labels)
     return [*split[:-1], rest] if is_removed else split
 
 
 def warn_of_conjunctions(column: LabelColumn) -> None:
     """Warn about labels of lists that still begin with a conjunction."""
     lists = ((index, cell) for index, cell in enumerate(column.cells) if column.listed[index] and len(cell) > 1)
-    found = {index: label for index, cell in lists for label in cell if _CONJUNCTION.match(label)}
-    if found:
-        label = next(iter(found.values()))
+    examples = {index: label for index, cell in lists for label in cell if _CONJUNCTION.match(label)}
+    if examples:
+        label = next(iter(examples.values()))
         message = f"labels such as {shown(label)} begin with a conjunction, which is read as a part of the label; if "
         message += "it only joins the labels of a list, remove it"
-        column.remark("label_conjunctions", message, found, "warn")
+        column.remark("label_conjunctions", message, examples, "warn")
