@@ -32,7 +32,7 @@ _MARK_FORMS = "false and true, no and yes, n and y, f and t; - or an empty cell 
 NOT_A_NUMBER = "NaN"  # the label that stands for the number NaN
 # A number with a unit, such as €5,00 and 12 kg; the quantifiers are possessive, so that matching takes linear time
 _UNIT = r"(?:[$€£¥₹₽₩%‰°²³/]|[^\W\d_]){1,5}+"
-_WITH_UNIT = re.compile(rf"(?:{_UNIT}\.?\s*+)?([+\-−]?\s?\d[\d.,\s'’]*+(?:,?[-–—])?)\s*+(?:{_UNIT}\.?)?")
+_WITH_UNIT = re.compile(rf"(?:{_UNIT}\.?\s*+)?([+\-−]?\s?\d[\d.,\s'’]*+(?:,?[-–—])?)\s*+(?:{_UNIT}[23]?\.?)?")
 _SIGNS = "$€£¥₹₽₩%‰ \u00a0\u202f"
 _LONGEST_AMOUNT = 40  # in characters
 NO_LABEL = "the label is empty"

@@ -57,6 +57,7 @@ _PLACEHOLDERS = {
     "#null!",
 }
 _LONGEST_PLACEHOLDER = 10
+_OTHER_CELL = "; write a number, or delete the row if the value is missing, or if the row contains units or sums"
 _SEPARATORS = ";|,\n["  # a label cell that contains one of these looks like several labels
 
 
@@ -147,7 +148,8 @@ def _read_number(layout: Layout, record: Record, column: str) -> float:
     try:
         return to_number(record.values.get(column))
     except CellError as error:
-        raise layout.source.fault(str(error), record.where, f"column {column!r}") from None
+        advice = _OTHER_CELL if str(error).endswith(" is not a number") else ""
+        raise layout.source.fault(f"{error}{advice}", record.where, f"column {column!r}") from None
 
 
 def _with_advice(layout: Layout, convert: Callable[[Any], Target], value: Any) -> Target:

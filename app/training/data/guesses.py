@@ -12,6 +12,7 @@ from app.training.data.cells import CellError, is_blank, to_mark
 from app.training.data.files import Record, Selection, Source
 from app.training.data.formats import READERS
 from app.training.data.label_forms import is_one_hot_cell, is_scored_cell, to_label_list
+from app.training.data.nearly_numbers import are_nearly_numbers
 from app.training.data.number_forms import reading
 from app.training.data.usual_names import SUGGESTED_LABELS, USUAL_LABELS, quoted
 from app.training.failures import BadData
@@ -94,10 +95,18 @@ class Sample:
         """Return the columns that contain only numbers, some of them fractional or many of them distinct."""
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
+    def nearly_numbers(self) -> list[str]:
+        """Return the columns in which most values are numbers, including numbers with the same unit."""
+        return [name for name, values in self._values.items() if are_nearly_numbers(values, is_number)]
+
     def distinct_whole_numbers(self) -> list[str]:
-        """Return the columns that contain a different whole number in each row."""
-        whole = self.of(lambda value: (number := _number(value)) is not None and number.is_integer())
-        return [name for name in whole if len(set(map(str, self._values[name]))) == self._records]
+        """Return the columns of whole numbers that contain a different one in nearly each row."""
+        return [name for name, values in self._values.items() if self._are_distinct(values)]
+
+    def _are_distinct(self, values: list[Any]) -> bool:
+        numbers = [number for value in values if (number := _number(value)) is not None]
+        is_full = len(numbers) >= max(1, _FULL * self._records)
+        return is_full and all(map(float.is_integer, numbers)) and len(set(numbers)) == len(numbers)
 
     def texts(self) -> list[str]:
         """Return the columns that mostly contain distinct texts. The column with the longest texts comes first."""

@@ -26,7 +26,7 @@ _FOOTER = re.compile(
     | [-=*_~]{{2}}[\W_]*+(?:[^\W_][\w\ ]{{0,30}}[\W_]*+)?             # -- end --
     | \W?\d[\d.,\s]*{_UNIT}\b.{{0,60}}                               # (40 rows)
     | (?:grand\s+|sub-?)?{_SUM}(?:\s+number)?(?:\s+of)?(?:\s+{_UNIT})?
-      (?:[\s\d.,:=€$£%+-]|\b(?:eur|usd|gbp|chf)\b)*+{_UNIT}?\.?       # Total: 40 rows; Summe, 266,70 €
+      (?:[\s\d.,:=€$£%+-]|\b(?:eur|usd|gbp|chf|{_SUM})\b)*+{_UNIT}?\.?       # Total: 40 rows; Summe, 266,70 €
     | (?:exported|generated|created|printed|downloaded|produced|retrieved|extracted)\s+(?:by|on|at|from|with|using)\b.*
     | (?:sources?|quelle|notes?|hinweis)\s*:.* | (?:copyright|©|\(c\)).*
     | <?(?:eof|end|ende)>?[.!]? | end\s+of\s+\w++.{{0,40}} | page\s+\d+(?:\s*(?:of|/)\s*\d+)?
@@ -106,7 +106,5 @@ def _is_footer(text: str) -> bool:
 
 
 def is_unusable(cells: Sequence[str], required: Collection[int]) -> bool:
-    """Whether the `required` cells of a row are all empty, or one of them is and only one cell of the row is filled."""
-    if "" not in cells or all(cells[index].strip() for index in required):
-        return False
-    return sum(map(bool, map(str.strip, cells))) == 1 or not any(cells[index].strip() for index in required)
+    """Whether some of the `required` cells of a row are empty."""
+    return "" in cells and not all(cells[index].strip() for index in required)

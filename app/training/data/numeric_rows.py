@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from app.training.data.advice import SERIES_ADVICE
 from app.training.data.files import Source
-from app.training.data.guesses import Sample, is_number
+from app.training.data.guesses import Sample
 from app.training.data.usual_names import USUAL_LABELS, quoted
 from app.training.failures import BadData
 from app.wire.training_options import Columns
@@ -57,10 +57,11 @@ def _features(
     """
     listed = tuple(name.strip() for name in (columns.features or "").split(",") if name.strip())
     sample = Sample(source, others, present)
-    if not target or _are_numbered(listed or others) or (not listed and sample.texts()):
+    nearly = sample.nearly_numbers()  # their other cells are reported as faults of their rows
+    if not target or _are_numbered(listed or others) or (not listed and _without(sample.texts(), nearly)):
         return ()
     ids = () if listed else _row_numbers(sample, others)
-    numbers = tuple(name for name in sample.of(is_number) if name not in ids)
+    numbers = tuple(_without(nearly, ids))
     is_named = bool(columns.value or columns.label)
     if not listed and (doubt := _doubt(others, numbers, ids)):
         if is_named and numbers:

@@ -150,8 +150,8 @@ def _read_features(layout: Layout, record: Record) -> Example:
 
 
 def _read_row(layout: Layout, record: Record) -> Example:
-    split, target = read_split(layout, record), read_target(layout, record)
     features_TF = np.asarray([read_step(layout, record)], dtype=np.float64)
+    split, target = read_split(layout, record), read_target(layout, record)
     return Example(record.where, features_TF=features_TF, target=target, split=split, notes=read_notes(layout, record))
 
 

@@ -149,6 +149,7 @@ def test_usual_names_of_splits(names: tuple[str, ...], code: int) -> None:
         ("12 kg", "12"),
         ("7,5 %", "7.5"),
         ("120m²", "120"),
+        ("120 m2", "120"),
         ("5,- €", "5"),
     ],
 )

@@ -151,3 +151,12 @@ def test_a_row_without_a_text_is_a_footer_although_it_needs_no_label(tmp_path: P
     lines = ["text,label", *(f"row {n},{'ab'[n % 2]}" for n in range(40)), ",Total: 40 rows"]
     result, remarks = scan(write(tmp_path, "a.csv", "\n".join(lines)), "multilabel")
     assert len(result.splits_N) == 40 and "last_row" not in remarks and remarks["last_comments"].count == 1
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.xlsx"])
+@pytest.mark.parametrize("last", ["Total,,42000", "Total,,sum", "Average,3,"])
+def test_a_sum_in_a_table_of_numbers_is_a_footer(last: str, name: str, tmp_path: Path) -> None:
+    lines = ["area,rooms,price", *(f"{n},{n % 5},{n}.50" for n in range(40)), last]
+    content = xlsx([[cell or None for cell in line.split(",")] for line in lines]) if name == "a.xlsx" else None
+    result, remarks = scan(write(tmp_path, name, content or "\n".join(lines)), value="price")
+    assert len(result.splits_N) == 40 and remarks["last_comments"].count == 1

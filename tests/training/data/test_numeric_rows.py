@@ -54,6 +54,35 @@ def test_decimal_commas_and_rows_that_cannot_be_used(tmp_path: Path) -> None:
     assert [fault.where for fault in gaps.faults] == [("line 42", "column 'b'")]
 
 
+LINES = HOUSES.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("lines", "places"),
+    [
+        ([LINES[0], "m2,count,y,EUR", *LINES[1:]], [("line 2", "column 'area'")]),
+        ([*LINES, "12,x,1950,3", "n/a,2,1950,3"], [("line 42", "column 'rooms'"), ("line 43", "column 'area'")]),
+        ([LINES[0], *(line.replace(",", " m2,", 1) for line in LINES[1:])], [("line 2", "column 'area'")]),
+        ([*LINES, "Total of the city,,,all"], [("line 42", "column 'area'")]),
+    ],
+)
+def test_a_cell_that_is_not_a_number_is_reported_with_its_line(
+    lines: list[str], places: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    result = check_files(write(tmp_path, "a.csv", "\n".join(lines)), columns=Columns(value="price"))
+    assert [fault.where for fault in result.faults][: len(places)] == places
+    assert "is not a number; write" in result.faults[0].message
+    assert result.report["remarks"][0]["message"].endswith("the features 'area', 'rooms', 'year'")
+
+
+def test_a_row_number_column_is_recognised_beside_a_row_of_units(tmp_path: Path) -> None:
+    lines = [f"{n or 'id'},{line}" for n, line in enumerate(LINES)]
+    path = write(tmp_path, "a.csv", "\n".join([lines[0], ",m2,count,y,EUR", *lines[1:]]))
+    result = check_files(path, columns=Columns(value="price"), skip_bad_rows=0.1)
+    assert result.error is None and sum(result.report["rows"].values()) == 40
+    assert result.report["columns"]["features"] == ["area", "rooms", "year"]
+
+
 @pytest.mark.parametrize(
     ("more", "parts"),
     [
