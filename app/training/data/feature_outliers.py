@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.training.data.collector import Place
+from app.training.data.missing_marks import missing_marks
 from app.training.data.outliers import FAR, FEWEST
 
 _ROW_STEPS = 64  # the largest number of steps that the sample takes from the beginning of a row
@@ -47,16 +48,36 @@ class FeatureExtremes:
         """Warn about each feature with a number far from the others. `names` are the names of the features' columns."""
         if not self._sample or sum(map(len, self._sample)) < FEWEST:
             return
+        steps_SF = np.concatenate(self._sample)
+        marks = self._tell_marks(names, steps_SF)
         with np.errstate(all="ignore"):
-            quartiles_3F = np.percentile(np.concatenate(self._sample), (25, 50, 75), axis=0)
+            quartiles_3F = np.percentile(steps_SF, (25, 50, 75), axis=0)
         reported = 0
         for f, (low, median, high) in enumerate(quartiles_3F.T):
             is_largest = self._highest_F[f] - median >= median - self._lowest_F[f]
             value = float(self._highest_F[f] if is_largest else self._lowest_F[f])
-            if not (high > low and abs(value - median) > FAR * (high - low)) or reported >= _MOST_FEATURES:
+            is_far = high > low and abs(value - median) > FAR * (high - low)
+            if not is_far or value == marks.get(f) or reported >= _MOST_FEATURES:
                 continue
             reported += 1
             self._tell(names[f] if names else "", f, value, (float(low), float(high)), bool(is_largest))
+
+    def _tell_marks(self, names: Sequence[str], steps_SF: NDArray[np.float64]) -> dict[int, float]:
+        """Warn about numbers that stand for missing values, and return them by feature."""
+        marks = {}
+        for f, (mark, share, low, high) in list(missing_marks(steps_SF).items())[:_MOST_FEATURES]:
+            marks[f] = mark
+            shown = repr(names[f]) if names else str(f + 1)
+            is_extreme = mark in (self._lowest_F[f], self._highest_F[f])
+            place = self._places[f, mark > high]
+            message = (
+                f"has numbers that probably stand for missing values: about {100 * share:.0f} % of the numbers of "
+                f"feature {shown} are {mark:g}, and the others are between {low:g} and {high:g}; if they do, fill in "
+                "these values or leave out their rows, because they are read as measured numbers"
+            )
+            where = place.where if is_extreme else ""
+            place.layout.source.remark(f"missing_marks {shown}", message, where, level="warn")
+        return marks
 
     def _tell(self, name: str, f: int, value: float, middle: tuple[float, float], is_largest: bool) -> None:
         place = self._places[f, is_largest]

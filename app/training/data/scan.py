@@ -27,6 +27,7 @@ from app.training.data.outliers import Extremes
 from app.training.data.plain_lists import PlainLists
 from app.training.data.rows import read_examples
 from app.training.data.splits import assign
+from app.training.data.target_copies import TargetCopies
 from app.training.failures import BadData
 from app.wording import quantity
 
@@ -141,14 +142,22 @@ class _Numbers:
 
     extremes: FeatureExtremes = field(default_factory=FeatureExtremes)
     plain_lists: PlainLists = field(default_factory=PlainLists)
+    copies: TargetCopies = field(default_factory=TargetCopies)
 
     def add(self, layout: Layout, example: Example) -> None:
         """Take a row into account. Rows without features are skipped."""
         if example.features_TF is None:
             return
         self.extremes.add(example.features_TF, Place(layout, example.where))
+        self.copies.add(example.features_TF, example, layout.task)
         if PLAIN_FEATURES in example.notes:
             self.plain_lists.add(example.features_TF, Place(layout, example.where))
+
+    def remark(self, layout: Layout) -> None:
+        """Add remarks about the features of the training file."""
+        self.extremes.remark(layout.steps)
+        self.plain_lists.remark()
+        self.copies.remark(layout)
 
 
 def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_labels: Collection[str]) -> Scan:
@@ -175,8 +184,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
     faults.check(collector.rows + faults.rows, skip_bad_rows)
     collector.remark()
     extremes.remark(collector.values)
-    numbers.extremes.remark(files.training.steps)
-    numbers.plain_lists.remark()
+    numbers.remark(files.training)
     if not collector.places:
         reasons = "; ".join(collector.reasons())
         raise files.training.source.fault("has no usable rows" + (f": {reasons}" if reasons else ""))
