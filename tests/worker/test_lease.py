@@ -42,7 +42,7 @@ def test_a_fenced_worker_kills_its_trainer_and_changes_nothing(queue: Queue, res
         until(reached(queue, job))
         entry = resources.trainers.folder / f"{job.id}.json"
         with queue.database.transaction() as session:  # as if another worker had claimed it
-            values = {"attempt": 7, "lease_owner": "another", "lease_until": JobRow.lease_until + 1000}
+            values = {"attempt": 7, "lease_owner": "another", "lease_until": JobRow.lease_until + 300}
             session.execute(update(JobRow).values(**values))
         before = queue.get(job)
         until(lambda: not entry.exists())
