@@ -18,7 +18,6 @@ _SIGNATURES = (  # (first bytes, kind of file, advice)
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document in an old Office format, such as .xls", SPREADSHEET),
     (b"\x1f\x8b", "compressed with gzip twice", "decompress it once"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", "decompress it, or use gzip instead"),
-    (b"BZh", "compressed with bzip2", "decompress it, or use gzip instead"),
     (b"\xfd7zXZ\x00", "compressed with xz", "decompress it, or use gzip instead"),
     (b"\x04\x22\x4d\x18", "compressed with lz4", "decompress it, or use gzip instead"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
@@ -26,11 +25,10 @@ _SIGNATURES = (  # (first bytes, kind of file, advice)
     (b"%PDF-", "a PDF document", "upload its text, or a table"),
     (b"{\\rtf", "an RTF document", "save it as plain text in UTF-8"),
     (b"\x93NUMPY", "a NumPy array", "save its rows as CSV, JSONL or parquet"),
-    (b"ARROW1", "an Arrow (Feather) file", "save it as parquet"),
+    (b"ARROW1\x00", "an Arrow (Feather) file", "save it as parquet"),
     (b"SQLite format 3\x00", "an SQLite database", "export the table as CSV"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "save its rows as CSV, JSONL or parquet"),
     (b"Obj\x01", "an Avro file", "save its rows as CSV, JSONL or parquet"),
-    (b"ORC", "an ORC file", "save it as parquet"),
     (b"\x89PNG", "a picture", TEXT),
     (b"\xff\xd8\xff", "a picture", TEXT),
     (b"GIF87a", "a picture", TEXT),
@@ -64,6 +62,7 @@ _SIGNATURES = (  # (first bytes, kind of file, advice)
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 _MARKED = (  # (position, bytes at this position, first bytes of the file, kind of file, advice)
     (257, b"ustar", b"", "a tar archive", UNPACK),
+    (4, b"1AY", b"BZh", "compressed with bzip2", "decompress it, or use gzip instead"),
     (8, b"WAVE", b"RIFF", "a sound file", TEXT),
     (8, b"WEBP", b"RIFF", "a picture", TEXT),
     (8, b"AVI ", b"RIFF", "a video file", TEXT),
@@ -86,6 +85,8 @@ def kind_of(start: bytes) -> str | None:
     for signature, kind, advice in _SIGNATURES:
         if start.startswith(signature) or (signature.startswith(b"<") and head.startswith(signature)):
             return f"{kind}; {advice}"
+    if start.startswith(b"ORC") and any(byte < 9 for byte in start):  # not a table with a column such as ORCID
+        return "an ORC file; save it as parquet"
     if start.startswith(_PICKLES):
         return "a pickle, which is never read; save its rows as CSV, JSONL or parquet"
     return None
