@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from tests.clients.browser import Visit, chromium, visit
 from tests.clients.showroom import Showroom, showroom
@@ -31,3 +31,10 @@ def room(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> It
     """A service with ready versions, which all tests of a file share."""
     with showroom(tmp_path_factory.mktemp("showroom"), _sqlite_template) as running:
         yield running
+
+
+@pytest.fixture
+def page(browser: Browser, room: Showroom) -> Iterator[Page]:
+    """A browser tab at `room`, for tests without a page of their own."""
+    with visit(browser, room.url) as visitor:
+        yield visitor.page

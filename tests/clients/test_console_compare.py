@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -13,12 +11,6 @@ from tests.clients.showroom import REPORT, TRAINED_ON, Showroom
 COMPARISON = {"metric": "accuracy", "model": 0.99, "against": 0.97, "test": "McNemar", "p": 0.001, "summary": "a test"}
 expect.set_options(timeout=PATIENCE)
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture
-def page(browser: Browser, room: Showroom) -> Iterator[Page]:
-    with visit(browser, room.url) as visitor:
-        yield visitor.page
 
 
 def test_versions_with_the_same_held_out_rows_are_tested_on_them(page: Page, room: Showroom) -> None:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.clients.browser import PATIENCE, serious_problems, visit
+from tests.clients.browser import PATIENCE, serious_problems
 from tests.clients.showroom import EVIL, REPORT, ROWS_SHA, TRAINED_ON, Showroom
 
 expect.set_options(timeout=PATIENCE)
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture
-def page(browser: Browser, room: Showroom) -> Iterator[Page]:
-    with visit(browser, room.url) as visitor:
-        yield visitor.page
 
 
 def card(page: Page, name: str) -> str:
